@@ -1,0 +1,70 @@
+"""Errors of the edge, split by what a caller can do about them.
+
+EspalierError
+├── ConfigError            fix the configuration
+├── ModelError             this model cannot be used; another may
+│   ├── ModelFormatError   the bytes are not a valid model
+│   ├── DigestMismatchError  the bytes are not those that were named
+│   └── GoldenMismatchError  this device computes something else than the reference
+├── InputError             fix the request
+├── SketchError            a sketch from outside is malformed
+└── TransientError         try again later
+"""
+
+from __future__ import annotations
+
+
+class EspalierError(Exception):
+    """Base of everything the edge raises on purpose."""
+
+
+class ConfigError(EspalierError):
+    """A configuration value is unknown, out of range or contradicts another."""
+
+
+class ModelError(EspalierError):
+    """A model cannot be used on this device."""
+
+
+class ModelFormatError(ModelError):
+    """The bytes are not a valid model; nothing was allocated for them."""
+
+
+class DigestMismatchError(ModelError):
+    """Bytes do not have the digest or the size they were named by."""
+
+    def __init__(self, what: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{what}: expected {expected}, found {actual}")
+        self.what = what
+        self.expected = expected
+        self.actual = actual
+
+
+class GoldenMismatchError(ModelError):
+    """This device's output differs from the golden vectors.
+
+    `operator_name` is the first operator whose output differs in an unfused trace, or None where only the serving path
+    differs.
+    """
+
+    def __init__(self, case: int, operator_name: str | None) -> None:
+        where = f"first at operator {operator_name!r}" if operator_name else "on the serving path only"
+        super().__init__(f"golden case {case} differs, {where}")
+        self.case = case
+        self.operator_name = operator_name
+
+
+class InputError(EspalierError):
+    """A request's input has the wrong size or type, or holds NaN."""
+
+
+class SketchError(EspalierError):
+    """A latency sketch from the wire or the disk is malformed."""
+
+
+class TransientError(EspalierError):
+    """The control plane cannot be reached or asks to wait."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
