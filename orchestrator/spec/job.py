@@ -1,0 +1,143 @@
+"""`kind: CompressionJob`: what to train, how to compress it, what the devices allow, and how to roll it out.
+
+Attributes are the YAML keys in snake case. Values read from a document are in range; build one in Python and `dump` it,
+and the control plane checks it the same way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from orchestrator.spec.keys import DEVICE_CLASS, DIGEST, ENTRYPOINT, NAME, Key
+
+_ENTRYPOINT = {"pattern": ENTRYPOINT, "pattern_words": '"module:callable"'}
+_NAME = {"pattern": NAME, "pattern_words": "1 to 63 letters, digits, dots, dashes or underscores"}
+_CLASS = {"pattern": DEVICE_CLASS, "pattern_words": 'the name of a device class, or "*" for all'}
+_RATE = {"above": 0.0, "maximum": 10.0}
+_EPOCHS = {"minimum": 0, "maximum": 10_000}
+_BATCH = {"minimum": 1, "maximum": 65_536}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    entrypoint: Annotated[str, Key("callable that returns the four disjoint splits", **_ENTRYPOINT)]
+    args: Annotated[Mapping[str, Any], Key("keyword arguments of that callable: plain data")] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherSpec:
+    entrypoint: Annotated[str, Key("callable that returns the teacher, a torch module", **_ENTRYPOINT)]
+    checkpoint: Annotated[
+        str | None,
+        Key("weights to use instead of training", pattern=DIGEST, pattern_words='"sha256:" and 64 hex digits'),
+    ] = None
+    epochs: Annotated[int, Key("passes over the train split", **_EPOCHS)] = 3
+    workers: Annotated[int, Key("Ray Train workers", minimum=1, maximum=1024)] = 1
+    batch_size: Annotated[int, Key("samples per step and worker", **_BATCH)] = 128
+    learning_rate: Annotated[float, Key("peak of the schedule", **_RATE)] = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentSpec:
+    entrypoint: Annotated[str, Key("callable that returns the student, a torch module", **_ENTRYPOINT)]
+    epochs: Annotated[int, Key("passes over the train split", **_EPOCHS)] = 3
+    batch_size: Annotated[int, Key("samples per step", **_BATCH)] = 128
+    learning_rate: Annotated[float, Key("peak of the schedule", **_RATE)] = 0.05
+    temperature: Annotated[float, Key("T of the softened softmax", above=0.0, maximum=100.0)] = 4.0
+    alpha: Annotated[
+        float, Key("weight of the distillation loss; the rest is label loss", minimum=0.0, maximum=1.0)
+    ] = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneSpec:
+    macs_fraction: Annotated[float, Key("multiply-accumulates to keep, of those before", above=0.0, below=1.0)]
+    epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSpec:
+    scheme: Annotated[
+        Literal["integer", "power-of-two"], Key("affine per channel, or scales that are powers of two")
+    ] = "integer"
+    weight_bits: Annotated[Literal[8, 6, 4, 3, 2], Key("bits of a weight")] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateSpec:
+    name: Annotated[str, Key("unique in the job", **_NAME)]
+    prune: Annotated[PruneSpec | None, Key("channel pruning before quantization")] = None
+    quantize: Annotated[QuantizeSpec, Key("how weights and activations become integers")] = QuantizeSpec()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    warmup: Annotated[int, Key("inferences before timing starts", minimum=0, maximum=100_000)] = 20
+    runs: Annotated[int, Key("timed inferences", minimum=1, maximum=1_000_000)] = 200
+    devices: Annotated[int, Key("devices of each class to ask", minimum=1, maximum=100)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetSpec:
+    device_class: Annotated[str, Key("the class this target is for", **_CLASS)]
+    accuracy_floor: Annotated[float, Key("lowest accuracy on the choose split", minimum=0.0, maximum=1.0)] = 0.0
+    latency_p95_ms: Annotated[float | None, Key("highest p95 of engine time on the class", above=0.0)] = None
+    model_bytes: Annotated[int | None, Key("most bytes of the model and its tensors", minimum=1)] = None
+    ram_bytes: Annotated[int | None, Key("most bytes of RAM while it runs", minimum=1)] = None
+    objective: Annotated[
+        Literal["accuracy", "latency", "bytes"], Key("what decides among candidates that meet every limit")
+    ] = "accuracy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSpec:
+    auto: Annotated[bool, Key("start the rollout when the job has chosen")] = True
+    alpha: Annotated[float, Key("chance that a gate errs, however often it looks", minimum=1e-6, maximum=0.5)] = 0.05
+    non_inferiority_margin: Annotated[
+        float, Key("accuracy a device may lose at most, absolute", above=0.0, maximum=0.5)
+    ] = 0.05
+    probation_timeout_s: Annotated[
+        float, Key("without a verdict by then the device reverts", minimum=1.0, maximum=604_800.0)
+    ] = 120.0
+    slower_ratio: Annotated[
+        float, Key("a pair counts as slower where new > old times this", minimum=1.0, maximum=1000.0)
+    ] = 2.0
+    max_slower_fraction: Annotated[float, Key("share of slower pairs that fails a model", above=0.0, below=1.0)] = 0.5
+    max_error_rate: Annotated[float, Key("share of errors that the device reverts at", above=0.0, maximum=1.0)] = 0.05
+    max_latency_p95_ms: Annotated[
+        float, Key("p95 of engine time that the device reverts at; 0 for none", minimum=0.0)
+    ] = 0.0
+    min_pairs: Annotated[int, Key("pairs before any verdict", minimum=1, maximum=1_000_000)] = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionJobSpec:
+    name: Annotated[str, Key("metadata.name", hidden=True, **_NAME)]
+    model_name: Annotated[str, Key("name that applications ask for; stable across versions", **_NAME)]
+    seed: Annotated[int, Key("of everything random in the job", minimum=0, maximum=2**63 - 1)] = 0
+    data: Annotated[DataSpec, Key("where samples come from")]
+    teacher: Annotated[TeacherSpec, Key("the large model that is compressed")]
+    student: Annotated[
+        StudentSpec | None,
+        Key("the smaller network it is distilled into; without one the teacher itself is compressed"),
+    ] = None
+    candidates: Annotated[tuple[CandidateSpec, ...], Key("the models that compete", min_items=1, max_items=16)]
+    benchmark: Annotated[BenchmarkSpec, Key("how candidates are timed on devices")] = BenchmarkSpec()
+    targets: Annotated[tuple[TargetSpec, ...], Key("what each device class allows", min_items=1, max_items=64)]
+    rollout: Annotated[RolloutSpec, Key("how the chosen models reach devices")] = RolloutSpec()
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong between keys that are each right: (key, message)."""
+        for name in _repeated(candidate.name for candidate in self.candidates):
+            yield "candidates", f"two candidates are called {name!r}"
+        for name in _repeated(target.device_class for target in self.targets):
+            yield "targets", f"two targets are for device class {name!r}"
+
+
+def _repeated(names: Iterator[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
