@@ -1,0 +1,132 @@
+"""Labelled images, and the four splits a job may see.
+
+Who may read what is the point of the type: training reads `train`, quantization `calibrate`, the search `choose`, and
+`certify` is read once for each published model. Disjointness is by content and checked on construction, so it cannot be
+forgotten. Shapes: N samples, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.datasets.errors import DatasetFormatError, LeakError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels: `inputs` uint8 [N, H, W, C], `labels` int64 [N]. Both become read-only."""
+
+    inputs: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if self.inputs.dtype != np.uint8 or self.inputs.ndim != 4:
+            raise DatasetFormatError(
+                f"inputs must be uint8 [N, H, W, C], found {self.inputs.dtype} of shape {self.inputs.shape}"
+            )
+        if self.labels.dtype != np.int64 or self.labels.shape != self.inputs.shape[:1]:
+            raise DatasetFormatError(
+                f"labels must be int64 [{len(self.inputs)}], found {self.labels.dtype} of shape {self.labels.shape}"
+            )
+        object.__setattr__(self, "inputs", _frozen(self.inputs))
+        object.__setattr__(self, "labels", _frozen(self.labels))
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def sample_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        height, width, channels = self.inputs.shape[1:]
+        return height, width, channels
+
+    def take(self, indices: npt.ArrayLike | slice) -> Split:
+        """The samples at `indices` (anything numpy indexes with), in that order."""
+        chosen = indices if isinstance(indices, slice) else np.asarray(indices)
+        return Split(self.inputs[chosen], self.labels[chosen])
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over shape, inputs and labels: the identity of this split in caches and certificates."""
+        state = hashlib.sha256(f"split-1 uint8 {self.inputs.shape} int64".encode())
+        state.update(self.inputs.tobytes())
+        state.update(self.labels.astype("<i8").tobytes())
+        return state.hexdigest()
+
+    @cached_property
+    def input_digests(self) -> frozenset[bytes]:
+        """One digest for each distinct input, labels left out: what disjointness is judged by."""
+        return frozenset(hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in self.inputs)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Splits:
+    """The data of one job.
+
+    Attributes:
+        train, calibrate, choose, certify: pairwise disjoint by input; `LeakError` otherwise.
+        labels: class names; a label is an index into them.
+        mean, std: per channel, of pixels in 0..1; a network sees (pixel / 255 - mean) / std.
+    """
+
+    train: Split
+    calibrate: Split
+    choose: Split
+    certify: Split
+    labels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        named = self.named()
+        shapes = {split.sample_shape for split in named.values()}
+        if len(shapes) != 1:
+            raise DatasetFormatError(f"splits must hold images of one shape, found {sorted(shapes)}")
+        channels = self.train.sample_shape[2]
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise DatasetFormatError(
+                f"mean and std need one entry for each of {channels} channel(s), "
+                f"found {len(self.mean)} and {len(self.std)}"
+            )
+        if not all(np.isfinite(self.mean)) or not all(np.isfinite(s) and s > 0 for s in self.std):
+            raise DatasetFormatError(
+                f"mean must be finite and std finite and positive, found {self.mean} and {self.std}"
+            )
+        for name, split in named.items():
+            if len(split) and not (split.labels.min() >= 0 and split.labels.max() < len(self.labels)):
+                raise DatasetFormatError(
+                    f"split {name!r} has labels in {split.labels.min()}..{split.labels.max()}, "
+                    f"but there are {len(self.labels)} classes"
+                )
+        require_disjoint(**named)
+
+    def named(self) -> dict[str, Split]:
+        return {"train": self.train, "calibrate": self.calibrate, "choose": self.choose, "certify": self.certify}
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over all splits, labels and preprocessing."""
+        parts = [f"{name}={split.digest()}" for name, split in self.named().items()]
+        return hashlib.sha256(f"{parts} {self.labels} {self.mean} {self.std}".encode()).hexdigest()
+
+
+def require_disjoint(**splits: Split) -> None:
+    """Raise `LeakError` for the first two of `splits` that share an input.
+
+    For sets that are made later too: samples that devices returned must not be among those that a model is judged on.
+    """
+    for (first, a), (second, b) in combinations(splits.items(), 2):
+        shared = len(a.input_digests & b.input_digests)
+        if shared:
+            raise LeakError(first, second, shared)
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
