@@ -40,13 +40,13 @@ $(VENV)/bin/python:
 
 $(DEPS_STAMP): requirements.lock | $(VENV)/bin/python
 	@echo "Installing the pinned dependencies into $(VENV); the first time takes a few minutes"
-	@$(PIP) install --quiet $(PIP_FLAGS) -r requirements.lock
+	@$(PIP) install -qq $(PIP_FLAGS) -r requirements.lock
 	@touch $@
 
 # The build tools are pinned by the lock too, hence no build isolation.
 $(BUILD_STAMP): pyproject.toml $(ENGINE_SOURCES) $(DEPS_STAMP)
 	@echo "Building the engine and installing espalier-edge in place"
-	@$(PIP) install --quiet $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
+	@$(PIP) install -qq $(PIP_FLAGS) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: setup  ## train, compress, roll out, degrade, repair: the whole loop on this machine
@@ -70,7 +70,7 @@ fix: setup  ## let ruff repair what it can
 
 $(PROTOC_VENV)/.installed:
 	@$(PYTHON) -m venv $(PROTOC_VENV)
-	@$(PROTOC_VENV)/bin/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS) "$(GRPCIO_TOOLS)" "setuptools<80"
+	@$(PROTOC_VENV)/bin/python -m pip --disable-pip-version-check install -qq $(PIP_FLAGS) "$(GRPCIO_TOOLS)" "setuptools<80"
 	@touch $@
 
 protos: $(PROTOC_VENV)/.installed  ## regenerate the stubs beside the .proto files
