@@ -1,0 +1,119 @@
+"""Decodes tensor payloads and checks what depends on their values: ranges and accumulator bounds.
+
+Imports numpy lazily: the compiled engine does the same work in `csrc/tensors.cc`, and an agent that uses it never loads
+numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import DigestMismatchError, ModelFormatError
+from edge_agent.runtime import graph as g
+from edge_agent.runtime import limits
+from edge_agent.runtime.digest import check_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+_DTYPES = {g.DType.INT8: "<i1", g.DType.INT32: "<i4", g.DType.UINT32: "<u4", g.DType.FLOAT32: "<f4"}
+
+
+def fetch_payloads(graph: g.Graph, blobs: Callable[[bytes], bytes]) -> list[bytes]:
+    """The payload of every tensor in stored order; raises `DigestMismatchError` where `blobs` gives other bytes."""
+    fetched: dict[bytes, bytes] = {}
+    payloads: list[bytes] = []
+    for tensor in graph.tensors:
+        if isinstance(tensor.data, bytes):
+            payloads.append(tensor.data)
+            continue
+        name = tensor.data.sha256
+        if name not in fetched:
+            fetched[name] = blobs(name)
+            check_digest(fetched[name], name, what=f"tensor {tensor.name!r}")
+        if len(fetched[name]) != tensor.data.size_bytes:
+            raise DigestMismatchError(
+                f"tensor {tensor.name!r}",
+                expected=f"{tensor.data.size_bytes} bytes",
+                actual=f"{len(fetched[name])} bytes",
+            )
+        payloads.append(fetched[name])
+    return payloads
+
+
+def decode_tensors(graph: g.Graph, payloads: Sequence[bytes]) -> list[Array]:
+    """Every tensor as an array of its shape; raises `ModelFormatError` where a value is not allowed."""
+    arrays = [_decode(tensor, payload) for tensor, payload in zip(graph.tensors, payloads, strict=True)]
+    for operator in graph.operators:
+        _check_operator_values(graph, operator, arrays)
+    return arrays
+
+
+def _decode(tensor: g.Tensor, payload: bytes) -> Array:
+    import numpy as np
+
+    if len(payload) != tensor.payload_bytes:
+        raise ModelFormatError(f"tensor {tensor.name!r} needs {tensor.payload_bytes} bytes, not {len(payload)}")
+    if tensor.bits == 0:
+        return np.frombuffer(payload, dtype=_DTYPES[tensor.dtype]).reshape(tensor.shape)
+    return unpack(np.frombuffer(payload, dtype=np.uint8), tensor.shape, tensor.bits, tensor.name)
+
+
+def unpack(packed: npt.NDArray[np.uint8], shape: tuple[int, ...], bits: int, name: str) -> npt.NDArray[np.int8]:
+    """Integers of `bits` bits, least significant bit first, each outermost row padded to a byte with zeros."""
+    import numpy as np
+
+    rows = shape[0]
+    per_row = int(np.prod(shape[1:], dtype=np.int64))
+    stream = np.unpackbits(packed.reshape(rows, -1), axis=1, bitorder="little")
+    if stream[:, per_row * bits :].any():
+        raise ModelFormatError(f"tensor {name!r}: a bit between two rows is set")
+    fields = stream[:, : per_row * bits].reshape(rows, per_row, bits)
+    weights = np.array([1 << bit for bit in range(bits - 1)] + [-(1 << (bits - 1))], dtype=np.int8)
+    return (fields.astype(np.int8) @ weights).astype(np.int8).reshape(shape)
+
+
+def _check_operator_values(graph: g.Graph, operator: g.Operator, arrays: Sequence[Array]) -> None:
+    where = f"operator {operator.name!r}"
+    kind = operator.kind
+    match kind:
+        case g.Conv2D() | g.Linear():
+            _check_requantize(kind.requantize, arrays, where)
+            bias = arrays[kind.bias] if kind.bias is not None else None
+            x = graph.activations[operator.inputs[0]]
+            _check_weight(arrays[kind.weight], graph.tensors[kind.weight].bits, bias, x, where)
+        case g.Add() | g.AveragePool():
+            _check_requantize(kind.requantize, arrays, where)
+        case g.Concat():
+            for form in kind.requantize:
+                _check_requantize(form, arrays, where)
+        case g.Softmax():
+            if arrays[kind.table][0] == 0:
+                raise ModelFormatError(f"{where}: the largest value's exponential is 0")
+
+
+def _check_weight(weight: Array, bits: int, bias: Array | None, x: g.Activation, where: str) -> None:
+    import numpy as np
+
+    if bits == 0 and (weight == -128).any():
+        raise ModelFormatError(f"{where}: a dense weight is -128")
+    flat = weight.reshape(weight.shape[0], -1)
+    largest = np.abs(flat, dtype=np.int16).sum(axis=1, dtype=np.int64) * x.max_magnitude
+    if bias is not None:
+        largest = largest + np.abs(bias.astype(np.int64))
+    if (largest >= limits.ACCUMULATOR).any():
+        channel = int(np.argmax(largest >= limits.ACCUMULATOR))
+        raise ModelFormatError(f"{where}: the accumulator of channel {channel} can overflow")
+
+
+def _check_requantize(form: g.Requantize, arrays: Sequence[Array], where: str) -> None:
+    values = arrays[form.tensor]
+    what, low, high = "multiplier", limits.MULTIPLIER_MIN, limits.MULTIPLIER_MAX
+    if form.is_shift:
+        what, low, high = "shift", limits.SHIFT_MIN, limits.SHIFT_MAX
+    if not ((values >= low) & (values <= high)).all():  # NaN fails both
+        raise ModelFormatError(f"{where}: a {what} is not within [{low}, {high}]")

@@ -1,0 +1,318 @@
+"""Builds small valid models: by hand through `GraphBuilder`, or at random from a seed through `random_model`.
+
+Random models cover every operator, both requantize forms, all bit widths and odd sizes. Weights and scales are random, and
+multipliers are chosen so that outputs neither vanish nor all saturate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from protos import model_pb2 as pb
+
+INPUT, OUTPUT_SOFTMAX_SCALE = 0, 1 / 256
+
+
+@dataclass
+class BuiltModel:
+    """Stored bytes and the blobs they refer to."""
+
+    data: bytes
+    blobs: dict[bytes, bytes]
+
+    def message(self) -> pb.Model:
+        return pb.Model.FromString(self.data)
+
+
+@dataclass
+class GraphBuilder:
+    """Adds operators one by one; each method takes and returns activation indices."""
+
+    rng: np.random.Generator
+    inline_limit: int = 4096
+    model: pb.Model = field(default_factory=lambda: pb.Model(format_version=1, name="random"))
+    blobs: dict[bytes, bytes] = field(default_factory=dict)
+
+    # Parts
+
+    def activation(self, shape: tuple[int, ...], scale: float | None = None, zero_point: int | None = None) -> int:
+        scale = float(self.rng.uniform(0.01, 0.2)) if scale is None else scale
+        zero_point = self.random_zero_point() if zero_point is None else zero_point
+        name = f"a{len(self.model.activations)}"
+        self.model.activations.add(name=name, dtype=pb.INT8, shape=shape, scale=scale, zero_point=zero_point)
+        return len(self.model.activations) - 1
+
+    def random_zero_point(self) -> int:
+        return int(self.rng.choice([-128, 0, 127, int(self.rng.integers(-128, 128))]))
+
+    def tensor(self, array: np.ndarray, bits: int = 0) -> int:
+        dtype = {"int8": pb.INT8, "int32": pb.INT32, "uint32": pb.UINT32, "float32": pb.FLOAT32}[array.dtype.name]
+        payload = pack(array, bits) if bits else array.astype(array.dtype.newbyteorder("<")).tobytes()
+        message = self.model.tensors.add(name=f"t{len(self.model.tensors)}", dtype=dtype, shape=array.shape, bits=bits)
+        message.encoding = pb.PACKED if bits else pb.DENSE
+        if len(payload) <= self.inline_limit:
+            message.inline = payload
+        else:
+            message.blob.sha256, message.blob.size_bytes = hashlib.sha256(payload).digest(), len(payload)
+            self.blobs[message.blob.sha256] = payload
+        return len(self.model.tensors) - 1
+
+    def operator(self, inputs: list[int], output: int, **kind: object) -> int:
+        self.model.operators.add(name=f"op{len(self.model.operators)}", inputs=inputs, output=output, **kind)
+        return output
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return tuple(self.model.activations[index].shape)
+
+    def requantize(self, spread: float, channels: int, *, by_shift: bool) -> pb.Requantize:
+        """Brings accumulators of standard deviation `spread` to about 40 steps; sometimes with a fused clamp."""
+        qmin, qmax = -128, 127
+        if self.rng.random() < 0.3:
+            qmin, qmax = sorted(int(q) for q in self.rng.integers(-128, 128, 2))
+        ratio = 40 / max(spread, 1e-3) * self.rng.uniform(0.5, 2.0, channels)
+        if by_shift:
+            shift = np.clip(np.round(-np.log2(ratio)), -8, 30).astype(np.int8)
+            return pb.Requantize(shift=self.tensor(shift), qmin=qmin, qmax=qmax)
+        multiplier = np.clip(ratio, 2.0**-40, 2.0**8).astype(np.float32)
+        return pb.Requantize(multiplier=self.tensor(multiplier), qmin=qmin, qmax=qmax)
+
+    def _per_channel_or_tensor(self, channels: int) -> int:
+        return channels if self.rng.random() < 0.7 else 1
+
+    def _coin(self) -> bool:
+        return bool(self.rng.random() < 0.5)
+
+    def weight(self, shape: tuple[int, ...], bits: int) -> tuple[int, float]:
+        """A random weight tensor and the spread of its values."""
+        high = 127 if bits == 8 else 2 ** (bits - 1) - 1
+        low = -127 if bits == 8 else -(2 ** (bits - 1))
+        values = self.rng.integers(low, high, shape, endpoint=True).astype(np.int8)
+        return self.tensor(values, 0 if bits == 8 else bits), (high - low) / 3.5
+
+    # Operators
+
+    def conv2d(
+        self,
+        x: int,
+        channels_out: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        groups: int = 1,
+        bits: int = 8,
+        by_shift: bool = False,
+        bias: bool = True,
+    ) -> int:
+        height, width, channels_in = self.shape(x)
+        shape = (channels_out, *kernel, channels_in // groups)
+        weight, spread = self.weight(shape, bits)
+        spread *= 100 * math.sqrt(math.prod(shape[1:]))
+        conv = pb.Conv2D(weight=weight, stride_h=stride[0], stride_w=stride[1], groups=groups)
+        conv.padding.CopyFrom(make_padding(padding))
+        if bias:
+            conv.bias = self.tensor(self.rng.normal(0, spread, channels_out).astype(np.int32))
+        form = self.requantize(spread, self._per_channel_or_tensor(channels_out), by_shift=by_shift)
+        conv.requantize.CopyFrom(form)
+        size = window_output((height, width), kernel, stride, padding)
+        return self.operator([x], self.activation((*size, channels_out)), conv2d=conv)
+
+    def linear(self, x: int, features: int, bits: int = 8, by_shift: bool = False, bias: bool = True) -> int:
+        (features_in,) = self.shape(x)
+        weight, spread = self.weight((features, features_in), bits)
+        spread *= 100 * math.sqrt(features_in)
+        linear = pb.Linear(weight=weight)
+        if bias:
+            linear.bias = self.tensor(self.rng.normal(0, spread, features).astype(np.int32))
+        form = self.requantize(spread, self._per_channel_or_tensor(features), by_shift=by_shift)
+        linear.requantize.CopyFrom(form)
+        return self.operator([x], self.activation((features,)), linear=linear)
+
+    def add(self, a: int, b: int, by_shift: bool = False) -> int:
+        multipliers = [int(m) for m in self.rng.integers(-(1 << 20), 1 << 20, 2)]
+        form = self.requantize(100 * (1 << 20), 1, by_shift=by_shift)
+        add = pb.Add(multiplier_a=multipliers[0], multiplier_b=multipliers[1], requantize=form)
+        return self.operator([a, b], self.activation(self.shape(a)), add=add)
+
+    def concat(self, xs: list[int], by_shift: bool = False) -> int:
+        forms = [self.requantize(60, 1, by_shift=by_shift) for _ in xs]
+        shape = (*self.shape(xs[0])[:-1], sum(self.shape(x)[-1] for x in xs))
+        return self.operator(xs, self.activation(shape), concat=pb.Concat(requantize=forms))
+
+    def max_pool(
+        self,
+        x: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    ) -> int:
+        height, width, channels = self.shape(x)
+        pool = pb.MaxPool(kernel_h=kernel[0], kernel_w=kernel[1], stride_h=stride[0], stride_w=stride[1])
+        pool.padding.CopyFrom(make_padding(padding))
+        size = window_output((height, width), kernel, stride, padding)
+        return self.operator([x], self._same_grid(x, (*size, channels)), max_pool=pool)
+
+    def average_pool(
+        self,
+        x: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        by_shift: bool = False,
+    ) -> int:
+        height, width, channels = self.shape(x)
+        elements = kernel[0] * kernel[1]
+        reciprocal = round(2**12 / elements) if by_shift else 0
+        spread = 60 * math.sqrt(elements) * max(reciprocal, 1)
+        pool = pb.AveragePool(
+            kernel_h=kernel[0], kernel_w=kernel[1], stride_h=stride[0], stride_w=stride[1], reciprocal=reciprocal
+        )
+        pool.padding.CopyFrom(make_padding(padding))
+        pool.requantize.CopyFrom(self.requantize(spread, 1, by_shift=by_shift))
+        size = window_output((height, width), kernel, stride, padding)
+        return self.operator([x], self.activation((*size, channels)), average_pool=pool)
+
+    def flatten(self, x: int) -> int:
+        return self.operator([x], self._same_grid(x, (math.prod(self.shape(x)),)), flatten=pb.Flatten())
+
+    def clamp(self, x: int) -> int:
+        qmin, qmax = sorted(int(q) for q in self.rng.integers(-128, 128, 2))
+        return self.operator([x], self._same_grid(x, self.shape(x)), clamp=pb.Clamp(qmin=qmin, qmax=qmax))
+
+    def table(self, x: int) -> int:
+        table = self.tensor(self.rng.integers(-128, 128, 256).astype(np.int8))
+        return self.operator([x], self.activation(self.shape(x)), table=pb.Table(table=table))
+
+    def softmax(self, x: int) -> int:
+        scale = self.rng.uniform(0.01, 0.3)
+        exponentials = np.floor(np.exp(-scale * np.arange(256)) * (2**32 - 1)).astype(np.uint32)
+        output = self.activation(self.shape(x), OUTPUT_SOFTMAX_SCALE, -128)
+        return self.operator([x], output, softmax=pb.Softmax(table=self.tensor(exponentials)))
+
+    def _same_grid(self, x: int, shape: tuple[int, ...]) -> int:
+        source = self.model.activations[x]
+        return self.activation(shape, source.scale, source.zero_point)
+
+    # Ends
+
+    def input(self, shape: tuple[int, ...], *, raw: bool = True) -> int:
+        index = self.activation(shape)
+        source = self.model.activations[index]
+        self.model.input.activation = index
+        self.model.input.multiplier = 1 / source.scale
+        if raw:
+            rows = shape[-1] if self._coin() else 1
+            self.model.input.raw_table = self.tensor(self.rng.integers(-128, 128, (rows, 256)).astype(np.int8))
+        return index
+
+    def finish(self, output: int) -> BuiltModel:
+        self.model.output.activation = output
+        return BuiltModel(self.model.SerializeToString(deterministic=True), self.blobs)
+
+
+def make_padding(padding: tuple[int, int, int, int]) -> pb.Padding:
+    top, bottom, left, right = padding
+    return pb.Padding(top=top, bottom=bottom, left=left, right=right)
+
+
+def window_output(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int, int, int]
+) -> tuple[int, int]:
+    top, bottom, left, right = padding
+    return (
+        (size[0] + top + bottom - kernel[0]) // stride[0] + 1,
+        (size[1] + left + right - kernel[1]) // stride[1] + 1,
+    )
+
+
+def pack(values: np.ndarray, bits: int) -> bytes:
+    """Two's complement, least significant bit first, each outermost row padded to a byte."""
+    rows = values.reshape(values.shape[0], -1).astype(np.int64) & ((1 << bits) - 1)
+    fields = (rows[:, :, None] >> np.arange(bits)) & 1
+    return np.packbits(fields.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little").tobytes()
+
+
+def random_model(seed: int, *, largest_side: int = 13, largest_channels: int = 37) -> BuiltModel:
+    """A model of one to eight random operators, made from nothing but the seed."""
+    rng = np.random.default_rng(seed)
+    builder = GraphBuilder(rng, inline_limit=int(rng.choice([64, 4096])))
+    by_shift_only = bool(rng.random() < 0.3)
+    if rng.random() < 0.8:
+        shape: tuple[int, ...] = (
+            int(rng.integers(1, largest_side + 1)),
+            int(rng.integers(1, largest_side + 1)),
+            int(rng.integers(1, largest_channels + 1)),
+        )
+    else:
+        shape = (int(rng.integers(1, 300)),)
+    x = builder.input(shape, raw=bool(rng.random() < 0.8))
+    for _ in range(int(rng.integers(1, 9))):
+        x = _random_operator(builder, x, by_shift=by_shift_only or bool(rng.random() < 0.3))
+    return builder.finish(x)
+
+
+def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
+    rng, shape = builder.rng, builder.shape(x)
+    bits = int(rng.choice([8, 8, 8, 6, 4, 3, 2]))
+    has_bias = bool(rng.random() < 0.8)
+    shared = ["add", "concat", "clamp", "table", "softmax"]
+    spatial = ["conv2d", "pointwise", "depthwise", "grouped", "conv2d", "max_pool", "average_pool", "global", "flatten"]
+    kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear"] * 5)]))
+    options = {"bits": bits, "by_shift": by_shift, "bias": has_bias}
+    match kind:
+        case "linear":
+            return builder.linear(x, int(rng.integers(1, 150)), **options)
+        case "pointwise":
+            stride = int(rng.choice([1, 1, 2]))
+            return builder.conv2d(x, _random_channels(rng), (1, 1), (stride, stride), **options)
+        case "conv2d" | "depthwise" | "grouped":
+            kernel, stride, padding = _random_window(rng, shape, pool=False)
+            groups = {"conv2d": 1, "depthwise": shape[2], "grouped": _random_divisor(rng, shape[2])}[kind]
+            per_group = _random_channels(rng) if kind == "conv2d" else int(rng.choice([1, 1, 2, 3]))
+            return builder.conv2d(x, groups * per_group, kernel, stride, padding, groups, **options)
+        case "max_pool":
+            return builder.max_pool(x, *_random_window(rng, shape, pool=True))
+        case "average_pool":
+            return builder.average_pool(x, *_random_window(rng, shape, pool=True), by_shift=by_shift)
+        case "global":
+            return builder.average_pool(x, (shape[0], shape[1]), by_shift=by_shift)
+        case "add":
+            return builder.add(x, _earlier_of_shape(builder, shape, x), by_shift=by_shift)
+        case "concat":
+            others = [index for index in range(x) if builder.shape(index)[:-1] == shape[:-1]]
+            chosen = [x, *(int(i) for i in rng.choice(others, min(len(others), 2), replace=False))] if others else [x]
+            return builder.concat(chosen, by_shift=by_shift)
+        case _:
+            operator: int = getattr(builder, kind)(x)
+            return operator
+
+
+def _earlier_of_shape(builder: GraphBuilder, shape: tuple[int, ...], x: int) -> int:
+    return int(builder.rng.choice([index for index in range(x + 1) if builder.shape(index) == shape]))
+
+
+def _random_channels(rng: np.random.Generator) -> int:
+    return int(rng.choice([1, 2, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65]))
+
+
+def _random_divisor(rng: np.random.Generator, number: int) -> int:
+    return int(rng.choice([d for d in range(1, number + 1) if number % d == 0]))
+
+
+def _random_window(
+    rng: np.random.Generator, shape: tuple[int, ...], *, pool: bool
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+    kernels, strides, pads = [], [], []
+    for side in shape[:2]:
+        kernel = int(rng.choice([1, 2, 3, 3, 3, 4, 5, 7]))
+        largest = kernel - 1 if pool else kernel
+        before, after = (int(p) for p in rng.integers(0, largest + 1, 2))
+        if side + before + after < kernel:
+            kernel, before, after = side, 0, 0
+        kernels.append(kernel)
+        strides.append(int(rng.choice([1, 1, 2, 3])))
+        pads += [before, after]
+    return (kernels[0], kernels[1]), (strides[0], strides[1]), (pads[0], pads[1], pads[2], pads[3])
