@@ -5,9 +5,18 @@ EspalierError
 ├── ModelError             this model cannot be used; another may
 │   ├── ModelFormatError   the bytes are not a valid model
 │   ├── DigestMismatchError  the bytes are not those that were named
-│   └── GoldenMismatchError  this device computes something else than the reference
+│   ├── GoldenMismatchError  this device computes something else than the reference
+│   ├── BlobMissingError   some of its bytes are not on this disk; download them
+│   └── ModelRefusedError  it exceeds what this device may give to a model
 ├── InputError             fix the request
+│   └── NotServedError     ask for the model that this device serves
+├── NotReadyError          no model serves yet; ask again later
 ├── SketchError            a sketch from outside is malformed
+├── DiskFullError          free some space
+├── StateDamagedError      what this agent wrote to its disk cannot be read back
+│   ├── JournalError
+│   └── SpoolError
+├── RefusedError           the control plane will not take this, now or later
 └── TransientError         try again later
 """
 
@@ -54,8 +63,48 @@ class GoldenMismatchError(ModelError):
         self.operator_name = operator_name
 
 
+class BlobMissingError(ModelError):
+    """Bytes that the model needs are not on this disk, or were damaged there and have been removed."""
+
+
+class ModelRefusedError(ModelError):
+    """The model exceeds a limit of this device; the same bytes will be refused again."""
+
+
 class InputError(EspalierError):
     """A request's input has the wrong size or type, or holds NaN."""
+
+
+class NotServedError(InputError):
+    """A request names a model or a version that this device does not serve."""
+
+
+class NotReadyError(EspalierError):
+    """No model serves on this device yet."""
+
+
+class DiskFullError(EspalierError):
+    """The disk, or the share of it that the agent may use, has no room."""
+
+
+class StateDamagedError(EspalierError):
+    """Something the agent wrote earlier cannot be read back."""
+
+
+class JournalError(StateDamagedError):
+    """The agent's life cannot be read back."""
+
+
+class SpoolError(StateDamagedError):
+    """A spool cannot be read back."""
+
+
+class RefusedError(EspalierError):
+    """The control plane refused a call for good; `code` is the name of its gRPC status."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class SketchError(EspalierError):
