@@ -1,7 +1,7 @@
 """What the control plane knows, as plain data.
 
-Policies take these and return these; the store reads and writes them; services turn them into messages. Nothing here does
-I/O. Digests are 64 lower-case hex characters, times are Unix milliseconds, ids are opaque.
+Policies take these and return these; the store reads and writes them; services turn them into messages. Nothing here
+does I/O. Digests are 64 lower-case hex characters, times are Unix milliseconds, ids are opaque.
 """
 
 from __future__ import annotations
@@ -214,6 +214,16 @@ class RolloutTerms:
     skip_probation: bool = False
 
 
+class RolloutOutcome(StrEnum):
+    """How a rollout ended for one device."""
+
+    OPEN = "open"
+    PASSED = "passed"
+    FAILED = "failed"
+    PASSED_OVER = "passed_over"  # away or busy; nothing was learned
+    KEPT_PREVIOUS = "kept_previous"  # its probation ran out with nothing shown against the model
+
+
 @dataclass(frozen=True, kw_only=True)
 class RolloutDevice:
     device_id: str
@@ -221,7 +231,9 @@ class RolloutDevice:
     previous_digest: str = ""
     generation: int = 0  # 0: not started
     state: ActionState = ActionState.IDLE
-    verdict: str = ""
+    outcome: RolloutOutcome = RolloutOutcome.OPEN
+    verdict: str = ""  # in words
+    waiting_since_ms: int = 0  # its turn has come, but it is away or busy; 0: it has not
     started_at_ms: int = 0
 
 
@@ -316,3 +328,65 @@ class Benchmark:
     done: bool = False
     no_device: bool = False
     requested_at_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutput:
+    name: str
+    digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage of a job made, found again by the digest of everything that went into it."""
+
+    key: str
+    name: str
+    job_id: str  # that made it first
+    outputs: tuple[StageOutput, ...] = ()
+    metrics_json: str = "{}"
+    duration_s: float = 0.0
+    created_at_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """A RecompressionPolicy as the operator wrote it."""
+
+    name: str
+    spec_yaml: str
+    updated_at_ms: int = 0
+    deleted: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionReport:
+    """The last thing a device said about one action."""
+
+    action_id: str
+    device_id: str
+    generation: int
+    seq: int
+    state: ActionState
+    detail: str = ""
+    pairs: PairCounts | None = None
+    at_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleStats:
+    device_id: str
+    samples: int
+    oldest_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the log of everything: `snapshot` is the record as it was right after the change, as JSON."""
+
+    revision: int
+    kind: str
+    subject: str
+    at_ms: int
+    snapshot: str

@@ -1,0 +1,71 @@
+"""Inputs that devices were allowed to return, until they are used up, expire or are deleted for good."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from orchestrator.records import SampleStats
+from orchestrator.store import schema
+from orchestrator.store.events import append_event
+from protos import fleet_pb2
+
+_samples = schema.samples.c
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    id: int
+    device_id: str
+    sample: fleet_pb2.Sample
+
+
+class Samples:
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self.connection = connection
+        self.now_ms = now_ms
+
+    def add(self, device_id: str, samples: Iterable[fleet_pb2.Sample]) -> int:
+        """How many were added."""
+        rows = [
+            {
+                "device_id": device_id,
+                "model_digest": sample.model_sha256.hex(),
+                "received_at_ms": self.now_ms,
+                "body": sample.SerializeToString(),
+            }
+            for sample in samples
+        ]
+        if rows:
+            self.connection.execute(insert(schema.samples), rows)
+        return len(rows)
+
+    def count(self, device_id: str) -> int:
+        query = select(func.count()).where(_samples.device_id == device_id)
+        return int(self.connection.execute(query).scalar_one())
+
+    def list(self, device_ids: Collection[str], *, after_id: int = 0, limit: int = 256) -> list[StoredSample]:
+        """Samples of these devices in the order in which they came, with ids above `after_id`."""
+        query = select(schema.samples).where(_samples.device_id.in_(device_ids), _samples.id > after_id)
+        rows = self.connection.execute(query.order_by(_samples.id).limit(limit))
+        return [StoredSample(row.id, row.device_id, fleet_pb2.Sample.FromString(row.body)) for row in rows]
+
+    def stats(self, device_id: str = "") -> list[SampleStats]:
+        """Per device that has any, or of the one that is named."""
+        query = select(_samples.device_id, func.count(), func.min(_samples.received_at_ms)).group_by(_samples.device_id)
+        if device_id:
+            query = query.where(_samples.device_id == device_id)
+        rows = self.connection.execute(query.order_by(_samples.device_id)).tuples()
+        return [SampleStats(device_id=device, samples=count, oldest_ms=oldest) for device, count, oldest in rows]
+
+    def delete(self, device_id: str) -> int:
+        """Delete everything a device returned; what was taken once is not taken again."""
+        deleted = self.connection.execute(delete(schema.samples).where(_samples.device_id == device_id)).rowcount
+        append_event(self.connection, "samples_deleted", device_id, self.now_ms, str(deleted))
+        return deleted
+
+    def delete_older(self, device_id: str, *, before_ms: int) -> int:
+        rows = delete(schema.samples).where(_samples.device_id == device_id, _samples.received_at_ms < before_ms)
+        return self.connection.execute(rows).rowcount
