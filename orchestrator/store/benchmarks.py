@@ -29,16 +29,6 @@ class Benchmarks(RecordTable[Benchmark]):
             "done": record.done,
         }
 
-    def list(
-        self, *, job_id: str = "", device_id: str = "", only_open: bool = False, limit: int = 0
-    ) -> list[Benchmark]:
-        query = select(self.table)
-        if job_id:
-            query = query.where(self.table.c.job_id == job_id)
-        if only_open:
-            query = query.where(self.table.c.done.is_(False))
-        return [record for record in self._select(query, limit) if not device_id or device_id in record.device_ids]
-
     def find_order(self, job_id: str, model_digest: str, device_class: str) -> Benchmark | None:
         """The benchmark that an earlier, equal order made."""
         query = select(self.table).where(
@@ -51,11 +41,8 @@ class Benchmarks(RecordTable[Benchmark]):
 
     def open_for(self, device_id: str) -> list[Benchmark]:
         """What this device has been asked for and has not answered yet, the oldest first."""
-        return [
-            record
-            for record in self.list(device_id=device_id, only_open=True)
-            if not self.has_result(record.id, device_id)
-        ][::-1]
+        asked = self.list(device_id=device_id, only_open=True)
+        return [benchmark for benchmark in reversed(asked) if not self.has_result(benchmark.id, device_id)]
 
     def has_result(self, benchmark_id: str, device_id: str) -> bool:
         results = schema.benchmark_results.c
@@ -84,3 +71,14 @@ class Benchmarks(RecordTable[Benchmark]):
             benchmark = dataclasses.replace(benchmark, done=answered >= len(benchmark.device_ids))
         self.put(benchmark)
         return benchmark
+
+    def list(
+        self, *, job_id: str = "", device_id: str = "", only_open: bool = False, limit: int = 0
+    ) -> list[Benchmark]:
+        """The last changed first; of every job and device where none is named."""
+        query = select(self.table)
+        if job_id:
+            query = query.where(self.table.c.job_id == job_id)
+        if only_open:
+            query = query.where(self.table.c.done.is_(False))
+        return [record for record in self._select(query, limit) if not device_id or device_id in record.device_ids]

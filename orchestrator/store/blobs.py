@@ -1,7 +1,8 @@
 """Bytes by their SHA-256, on a local folder or any store that fsspec can reach.
 
-An upload grows a `.part` file in the staging folder, which is always local, and can go on from where it stopped. Only when
-its size and digest agree does it get its name, with the fsyncs that make the name mean the bytes after a power loss too.
+An upload grows a `.part` file in the staging folder, which is always local, and can go on from where it stopped. Only
+when its size and digest agree does it get its name, with the fsyncs that make the name mean the bytes after a power
+loss too.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def decode(record_type: type[R], text: str) -> R:
     """
     try:
         plain = json.loads(text)
-        return typing.cast(R, _reader(record_type)(plain))
+        return typing.cast(R, _reader(typing.cast(Any, record_type))(plain))
     except (ValueError, TypeError, KeyError, SketchError) as error:
         raise StorageError(f"a stored {record_type.__name__} cannot be read: {error}") from error
 

@@ -208,7 +208,7 @@ class Database:
             savepoint.commit()
             return result, None
         except Exception as error:
-            if not connection.connection.in_transaction:  # type: ignore[attr-defined]  # of sqlite3's connection
+            if not connection.connection.in_transaction:
                 raise
             savepoint.rollback()
             return None, _storage_error(error) if isinstance(error, sqlalchemy.exc.SQLAlchemyError) else error

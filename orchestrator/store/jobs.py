@@ -61,7 +61,7 @@ class Stages(RecordTable[Stage]):
         return {"key": record.key, "job_id": record.job_id, "created_at_ms": record.created_at_ms}
 
     def put_once(self, stage: Stage) -> Stage:
-        """Record a stage's outputs; where the same inputs were worked twice, the first outputs stay and are returned."""
+        """Record what a stage made; where the same inputs were worked twice, the first outputs stay and count."""
         existing = self.find(stage.key)
         if existing is not None:
             return existing

@@ -46,12 +46,6 @@ class Samples:
         query = select(func.count()).where(_samples.device_id == device_id)
         return int(self.connection.execute(query).scalar_one())
 
-    def list(self, device_ids: Collection[str], *, after_id: int = 0, limit: int = 256) -> list[StoredSample]:
-        """Samples of these devices in the order in which they came, with ids above `after_id`."""
-        query = select(schema.samples).where(_samples.device_id.in_(device_ids), _samples.id > after_id)
-        rows = self.connection.execute(query.order_by(_samples.id).limit(limit))
-        return [StoredSample(row.id, row.device_id, fleet_pb2.Sample.FromString(row.body)) for row in rows]
-
     def stats(self, device_id: str = "") -> list[SampleStats]:
         """Per device that has any, or of the one that is named."""
         query = select(_samples.device_id, func.count(), func.min(_samples.received_at_ms)).group_by(_samples.device_id)
@@ -69,3 +63,9 @@ class Samples:
     def delete_older(self, device_id: str, *, before_ms: int) -> int:
         rows = delete(schema.samples).where(_samples.device_id == device_id, _samples.received_at_ms < before_ms)
         return self.connection.execute(rows).rowcount
+
+    def list(self, device_ids: Collection[str], *, after_id: int = 0, limit: int = 256) -> list[StoredSample]:
+        """Samples of these devices in the order in which they came, with ids above `after_id`."""
+        query = select(schema.samples).where(_samples.device_id.in_(device_ids), _samples.id > after_id)
+        rows = self.connection.execute(query.order_by(_samples.id).limit(limit))
+        return [StoredSample(row.id, row.device_id, fleet_pb2.Sample.FromString(row.body)) for row in rows]

@@ -1,7 +1,7 @@
 """Tables of the control plane's database; migrations/ builds the same, held together by a test.
 
-A resource is one row: the columns that are searched by, the revision at which it last changed, and `record`, the JSON of
-its dataclass in orchestrator.records. Anything that a list or a watch shows comes out of `record` or of an event's snapshot.
+A resource is one row: the columns that are searched by, the revision at which it last changed, and `record`, the JSON
+of its dataclass in orchestrator.records. What a list or a watch shows comes out of `record` or of an event's snapshot.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Telemetry windows as devices sent them, and where the server stands in each device's spool.
 
-Windows are kept as their wire bytes and added up when asked for. `at_ms`, by which they are found, is the end of the window
-by the device's clock, but never later than its arrival: a clock that runs ahead cannot put data into the future.
+Windows are kept as their wire bytes and added up when asked for. `at_ms`, by which they are found, is the end of the
+window by the device's clock, but never later than its arrival: a clock that runs ahead cannot put data into the future.
 """
 
 from __future__ import annotations

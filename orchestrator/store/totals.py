@@ -1,4 +1,4 @@
-"""Adds up telemetry windows: counters are summed and sketches merged, so that fleet percentiles are true percentiles."""
+"""Adds up telemetry windows: counters are summed, sketches merged, so that fleet percentiles are true percentiles."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_a_write_that_raises_undoes_itself_and_nothing_else(database: Data
 
 
 async def test_readers_cannot_write(database: Database) -> None:
-    with pytest.raises(StorageError, match="readonly|read-only|query"):
+    with pytest.raises(StorageError, match="readonly"):
         await database.read(put_policy("sneaky"))
 
 
