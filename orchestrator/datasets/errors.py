@@ -8,8 +8,10 @@ DatasetError
 
 from __future__ import annotations
 
+from orchestrator.errors import OrchestratorError
 
-class DatasetError(Exception):
+
+class DatasetError(OrchestratorError):
     """Base of everything the data layer raises on purpose."""
 
 

@@ -1,0 +1,231 @@
+"""The float graph: a user's network as the few operators a device knows, before any of them is quantized.
+
+Feature maps are [C, H, W] or [F], the batch left out; weights are float64 in torch's layouts (O outputs, I inputs, KH x
+KW kernel). float64 because folding and calibration should add nothing to the errors that quantization makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]  # top, bottom, left, right
+
+
+@dataclass(kw_only=True, eq=False)
+class Node:
+    """One operator; `source` is the user's line. Inputs and output are names of feature maps."""
+
+    name: str
+    inputs: list[str]
+    output: str
+    source: str = ""
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True, eq=False)
+class Clamped(Node):
+    """An operator that can end with a clamp for nothing: relu is (0, inf), relu6 (0, 6)."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def clamp(self, x: Tensor) -> Tensor:
+        is_open = self.low == -math.inf and self.high == math.inf
+        return x if is_open else x.clamp(self.low, self.high)
+
+
+@dataclass(kw_only=True, eq=False)
+class Weighted(Clamped):
+    """A convolution or a linear layer; the names are the parameters' paths in the user's module, if they have one."""
+
+    weight: Tensor
+    bias: Tensor
+    weight_name: str = ""
+    bias_name: str = ""
+
+    def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The operator before its clamp, with other weights if so wished."""
+        raise NotImplementedError
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(self.accumulate(inputs[0], self.weight, self.bias))
+
+
+@dataclass(kw_only=True, eq=False)
+class Conv(Weighted):
+    """Weight [O, I / groups, KH, KW]; pads are zeros."""
+
+    stride: Pair
+    padding: Pads
+    groups: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        return self.groups > 1 and self.weight.shape[1] == 1
+
+    def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.conv2d(pad(x, self.padding), weight, bias, self.stride, groups=self.groups)
+
+
+@dataclass(kw_only=True, eq=False)
+class Linear(Weighted):
+    """Weight [O, I] on a [F] feature map."""
+
+    def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.linear(x, weight, bias)
+
+
+@dataclass(kw_only=True, eq=False)
+class BatchNorm(Node):
+    """x * scale + shift per channel, until it is folded. `names` are those of weight, bias, mean and variance."""
+
+    scale: Tensor
+    shift: Tensor
+    names: tuple[str, str, str, str] = ("", "", "", "")
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (inputs[0].ndim - 2)
+        return inputs[0] * self.scale.view(shape) + self.shift.view(shape)
+
+
+@dataclass(kw_only=True, eq=False)
+class Add(Clamped):
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(inputs[0] + inputs[1])
+
+
+@dataclass(kw_only=True, eq=False)
+class Concat(Node):
+    """Along channels."""
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return torch.cat(inputs, dim=1)
+
+
+@dataclass(kw_only=True, eq=False)
+class MaxPool(Node):
+    kernel: Pair
+    stride: Pair
+    padding: Pads
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return functional.max_pool2d(pad(inputs[0], self.padding, -math.inf), self.kernel, self.stride)
+
+
+@dataclass(kw_only=True, eq=False)
+class AveragePool(Clamped):
+    """Padding counts; global pooling is a kernel as large as the feature map."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Pads
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(functional.avg_pool2d(pad(inputs[0], self.padding), self.kernel, self.stride))
+
+
+@dataclass(kw_only=True, eq=False)
+class Flatten(Node):
+    """[C, H, W] to [C * H * W], in that order; lowering turns it into the device's [H, W, C] order."""
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return torch.flatten(inputs[0], 1)
+
+
+@dataclass(kw_only=True, eq=False)
+class Clamp(Clamped):
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(inputs[0])
+
+
+@dataclass(kw_only=True, eq=False)
+class Elementwise(Node):
+    """Any other function of one value; a 256-entry table on the device."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.function(inputs[0])
+
+
+@dataclass(kw_only=True, eq=False)
+class Softmax(Node):
+    """Over the channels of a [F] feature map."""
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return torch.softmax(inputs[0], dim=1)
+
+
+@dataclass(kw_only=True, eq=False)
+class FloatGraph:
+    """Nodes in an order in which every input is computed before it is read."""
+
+    input: str
+    output: str
+    nodes: list[Node]
+    shapes: dict[str, tuple[int, ...]] = field(repr=False)
+
+    def readers(self, value: str) -> list[Node]:
+        return [node for node in self.nodes if value in node.inputs]
+
+    def producer(self, value: str) -> Node | None:
+        return next((node for node in self.nodes if node.output == value), None)
+
+    def run(self, x: Tensor) -> Tensor:
+        """The output for normalised [N, C, H, W] in float64."""
+        return next(output for node, output in self.walk(x) if node.output == self.output)
+
+    def walk(self, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
+        """Yield every node with its output; feature maps that nobody reads any more are let go."""
+        values = {self.input: x.to(torch.float64)}
+        for node, finished in zip(self.nodes, last_reads(self), strict=True):
+            values[node.output] = node.compute(*(values[name] for name in node.inputs))
+            yield node, values[node.output]
+            for name in finished:
+                del values[name]
+
+
+def last_reads(graph: FloatGraph) -> list[list[str]]:
+    """For each node, the feature maps that no later node reads (its own output, if nobody does)."""
+    last: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for name in (*node.inputs, node.output):
+            last[name] = index
+    finished: list[list[str]] = [[] for _ in graph.nodes]
+    for name, index in last.items():
+        finished[index].append(name)
+    return finished
+
+
+def multiply_accumulates(graph: FloatGraph) -> dict[str, int]:
+    """Multiplications of each convolution and linear layer for one sample, by node name."""
+    return {
+        node.name: node.weight[0].numel() * math.prod(graph.shapes[node.output])
+        for node in graph.nodes
+        if isinstance(node, Weighted)
+    }
+
+
+def total_macs(graph: FloatGraph) -> int:
+    return sum(multiply_accumulates(graph).values())
+
+
+def pad(x: Tensor, pads: Pads, value: float = 0.0) -> Tensor:
+    top, bottom, left, right = pads
+    return functional.pad(x, (left, right, top, bottom), value=value) if any(pads) else x
+
+
+def rename_reads(graph: FloatGraph, renamed: Mapping[str, str]) -> None:
+    """Let everybody read `renamed[name]` instead of `name`."""
+    for node in graph.nodes:
+        node.inputs = [renamed.get(name, name) for name in node.inputs]
+    graph.output = renamed.get(graph.output, graph.output)

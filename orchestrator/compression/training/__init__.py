@@ -1,0 +1,1 @@
+"""Training of float networks: alone, or under a teacher."""

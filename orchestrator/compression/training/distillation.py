@@ -1,0 +1,120 @@
+"""Network distillation: a student learns the teacher's soft answers, and the labels.
+
+    loss = alpha * T^2 * KL(softmax(teacher / T) || softmax(student / T)) + (1 - alpha) * cross-entropy(student, label)
+
+The teacher is frozen and in evaluation mode; its answers are computed once, since they never change. T^2 keeps the
+gradients of the soft part the same size whatever the temperature. Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
+
+For repair, `extra` holds labelled samples from a device whose world has changed. The teacher has not seen that world
+either, so on them only the labels count; a stated share of each batch is drawn from them, however few there are, and
+the rest of the batch holds the student to what it knew.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
+from orchestrator.compression.errors import TrainingError
+from orchestrator.compression.evaluation import predict_logits
+from orchestrator.compression.training.loop import OnProgress, Schedule, minimise
+from orchestrator.datasets.splits import Split
+
+
+def distill(
+    student: nn.Module,
+    teacher: nn.Module,
+    split: Split,
+    *,
+    preprocessing: Preprocessing,
+    epochs: int,
+    temperature: float = 4.0,
+    alpha: float = 0.7,
+    batch_size: int = 128,
+    learning_rate: float = 0.05,
+    seed: int = 0,
+    extra: Split | None = None,
+    extra_share: float = 0.3,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train `student` in place; it is left in evaluation mode.
+
+    Args:
+        alpha: weight of the soft part, 0..1; the labels have the rest.
+        extra: labelled samples learned from their labels alone.
+        extra_share: how much of each batch they are.
+
+    Raises:
+        DataError: a split is too small.
+        TrainingError: a parameter is out of range, the two networks' outputs differ in shape, or the loss diverges.
+    """
+    require_samples(split, at_least=2, what="distillation")
+    if not (math.isfinite(temperature) and temperature > 0) or not 0 <= alpha <= 1 or not 0 < extra_share < 1:
+        raise TrainingError(
+            f"temperature must be positive, alpha and extra_share within 0..1: {temperature}, {alpha}, {extra_share}"
+        )
+    schedule = Schedule(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
+    soft = predict_logits(teacher, split.inputs, preprocessing)
+    labels = labels_to_tensor(split.labels)
+    extras = None
+    if extra is not None:
+        extras = _Extras(extra, preprocessing, round(batch_size * extra_share / (1 - extra_share)), seed)
+
+    def loss_of_batch(indices: Tensor) -> Tensor:
+        images = images_to_tensor(split.inputs[indices.numpy()], preprocessing)
+        if extras is None:
+            return distillation_loss(student(images), soft[indices], labels[indices], temperature, alpha)
+        extra_images, extra_labels = extras.draw()
+        logits = student(torch.cat([images, extra_images]))  # one batch, so that batch norm sees the mixture
+        mine = len(indices)
+        known = distillation_loss(logits[:mine], soft[indices], labels[indices], temperature, alpha)
+        new = functional.cross_entropy(logits[mine:], extra_labels)
+        return (1 - extra_share) * known + extra_share * new
+
+    student.train()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # dropout
+        minimise(
+            [parameter for parameter in student.parameters() if parameter.requires_grad],
+            loss_of_batch,
+            len(split),
+            schedule,
+            doing="distilling",
+            on_progress=on_progress,
+        )
+    student.eval()
+
+
+def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
+    """The module's equation, averaged over the batch; logits [N, classes], labels int64 [N]."""
+    if student.shape != teacher.shape:
+        raise TrainingError(f"the student answers {tuple(student.shape)}, the teacher {tuple(teacher.shape)}")
+    divergence = functional.kl_div(
+        functional.log_softmax(student / temperature, dim=1),
+        functional.log_softmax(teacher / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return alpha * temperature**2 * divergence + (1 - alpha) * functional.cross_entropy(student, labels)
+
+
+class _Extras:
+    """Endless batches of the extra samples, each pass in a new order."""
+
+    def __init__(self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int) -> None:
+        require_samples(split, what="repair")
+        self.split, self.preprocessing, self.batch_size = split, preprocessing, max(batch_size, 1)
+        self.rng = np.random.default_rng(seed)
+        self.queue = np.empty(0, np.int64)
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        while len(self.queue) < self.batch_size:
+            self.queue = np.concatenate([self.queue, self.rng.permutation(len(self.split))])
+        indices, self.queue = self.queue[: self.batch_size], self.queue[self.batch_size :]
+        images = images_to_tensor(self.split.inputs[indices], self.preprocessing)
+        return images, labels_to_tensor(self.split.labels[indices])
