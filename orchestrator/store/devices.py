@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
-from orchestrator.errors import ConflictError, FencedError, NotFoundError
+from orchestrator.errors import ConflictError, NotFoundError
 from orchestrator.records import (
     ActionReport,
     ActionState,
@@ -29,7 +30,7 @@ _devices = schema.devices.c
 _assignments = schema.assignments.c
 _actions = schema.actions.c
 
-DOORBELL_KINDS = ("assignment", "commit", "benchmark")
+DOORBELL_KINDS = ("assignment", "commit", "benchmark", "samples_asked")
 """Events after which a device has reason to sync; the subject is the device, but for a benchmark."""
 
 
@@ -47,11 +48,6 @@ class Devices(RecordTable[Device]):
             "online": record.online,
             "last_seen_ms": record.last_seen_ms,
         }
-
-    def _put(self, record: Device, columns: Mapping[str, object]) -> int:
-        if self._session_epoch(record.id) is None:
-            columns = {**columns, "session_epoch": 0}
-        return super()._put(record, columns)
 
     def _from_row(self, row: Mapping[Any, Any]) -> Device:
         # Liveness is written in bulk, past the record and the log.
@@ -158,8 +154,6 @@ class Devices(RecordTable[Device]):
         )
         if before is None or dataclasses.replace(before, last_seen_ms=self.now_ms) != device:
             self.put(device)
-        else:
-            self.touch({device_id: self.now_ms})
         return device
 
     def report(self, report: ActionReport) -> Device:
@@ -212,25 +206,10 @@ class Devices(RecordTable[Device]):
     # ---- whether it is there
 
     def open_session(self, device_id: str) -> int:
-        """Count a new Watch of this device; its epoch, greater than that of every session before.
-
-        Raises:
-            NotFoundError: the device has never synced.
-        """
-        row = update(self.table).where(_devices.id == device_id).values(session_epoch=_devices.session_epoch + 1)
-        epoch = self.connection.execute(row.returning(_devices.session_epoch)).scalar_one_or_none()
-        if epoch is None:
-            raise NotFoundError(f"device {device_id!r} is not known yet: sync first")
-        return int(epoch)
-
-    def check_session(self, device_id: str, epoch: int) -> None:
-        """
-        Raises:
-            FencedError: a later session has been opened.
-        """
-        latest = self._session_epoch(device_id)
-        if latest is not None and latest > epoch:
-            raise FencedError(f"session {epoch} of device {device_id!r} was replaced by session {latest}")
+        """Count a new Watch of this device; its epoch, greater than that of every session before."""
+        row = upsert(schema.sessions).values(device_id=device_id, epoch=1)
+        again = row.on_conflict_do_update(index_elements=["device_id"], set_={"epoch": schema.sessions.c.epoch + 1})
+        return int(self.connection.execute(again.returning(schema.sessions.c.epoch)).scalar_one())
 
     def touch(self, last_seen_ms: Mapping[str, int]) -> None:
         """Note when devices were last heard of, in bulk; not an event."""
@@ -242,11 +221,6 @@ class Devices(RecordTable[Device]):
         device = self.find(device_id)
         if device is not None and device.online != online:
             self.put(dataclasses.replace(device, online=online))
-
-    def _session_epoch(self, device_id: str) -> int | None:
-        return self.connection.execute(
-            select(_devices.session_epoch).where(_devices.id == device_id)
-        ).scalar_one_or_none()
 
     def _assignment_of(self, report: ActionReport) -> Assignment:
         assignment = self.find_assignment(report.device_id, report.generation)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.records import SampleStats
 from orchestrator.store import schema
@@ -13,6 +14,7 @@ from orchestrator.store.events import append_event
 from protos import fleet_pb2
 
 _samples = schema.samples.c
+_requests = schema.sample_requests.c
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,42 @@ class Samples:
         if rows:
             self.connection.execute(insert(schema.samples), rows)
         return len(rows)
+
+    # ---- what is wanted
+
+    def ask(self, device_id: str, count: int) -> None:
+        """Let a device return `count` samples more from now on, if its own operator allows it; 0 wants none.
+
+        A device that is already asked keeps the smaller of what remains and `count`: asking again and again, as a
+        controller does while it waits, does not raise the quota. Ask for 0 when the need has passed; the next one is new.
+        """
+        if count <= 0:
+            self.connection.execute(delete(schema.sample_requests).where(_requests.device_id == device_id))
+            append_event(self.connection, "samples_asked", device_id, self.now_ms, "0")
+            return
+        before = self.remaining(device_id)
+        if before is not None and before <= count:
+            return
+        row = upsert(schema.sample_requests).values(device_id=device_id, remaining=count, asked_at_ms=self.now_ms)
+        lowered = row.on_conflict_do_update(index_elements=["device_id"], set_={"remaining": count})
+        self.connection.execute(lowered)
+        append_event(self.connection, "samples_asked", device_id, self.now_ms, str(count))
+
+    def remaining(self, device_id: str) -> int | None:
+        """How many more samples this device may return; None where none are wanted."""
+        query = select(_requests.remaining).where(_requests.device_id == device_id)
+        return self.connection.execute(query).scalar_one_or_none()
+
+    def take(self, device_id: str, samples: Sequence[fleet_pb2.Sample]) -> int:
+        """Keep what is within the quota and forget the rest; how many more are wanted."""
+        remaining = self.remaining(device_id) or 0
+        kept = self.add(device_id, samples[:remaining])
+        if kept:
+            row = update(schema.sample_requests).where(_requests.device_id == device_id)
+            self.connection.execute(row.values(remaining=remaining - kept))
+        return remaining - kept
+
+    # ---- what is here
 
     def count(self, device_id: str) -> int:
         query = select(func.count()).where(_samples.device_id == device_id)

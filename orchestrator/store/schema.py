@@ -95,8 +95,15 @@ devices = Table(
     Column("device_class", String(64), nullable=False, index=True),
     Column("online", Boolean, nullable=False),
     Column("last_seen_ms", BigInteger, nullable=False),
-    Column("session_epoch", BigInteger, nullable=False),
     *_resource_columns(),
+)
+
+# How often each device has opened a Watch; the newest session is the one that counts.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
 )
 
 assignments = Table(
@@ -228,6 +235,15 @@ samples = Table(
     Column("body", LargeBinary, nullable=False),
     Index(None, "device_id", "id"),
     sqlite_autoincrement=True,
+)
+
+# How many more samples a device may return; nothing is wanted where there is no row.
+sample_requests = Table(
+    "sample_requests",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("remaining", BigInteger, nullable=False),
+    Column("asked_at_ms", BigInteger, nullable=False),
 )
 
 settings = Table(

@@ -80,7 +80,6 @@ def upgrade() -> None:
         sa.Column("device_class", sa.String(length=64), nullable=False),
         sa.Column("online", sa.Boolean(), nullable=False),
         sa.Column("last_seen_ms", sa.BigInteger(), nullable=False),
-        sa.Column("session_epoch", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
@@ -179,6 +178,19 @@ def upgrade() -> None:
     op.create_index(op.f("ix_samples_device_id_id"), "samples", ["device_id", "id"], unique=False)
     op.create_index(op.f("ix_samples_received_at_ms"), "samples", ["received_at_ms"], unique=False)
     op.create_table(
+        "sample_requests",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("remaining", sa.BigInteger(), nullable=False),
+        sa.Column("asked_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", name=op.f("pk_sample_requests")),
+    )
+    op.create_table(
+        "sessions",
+        sa.Column("device_id", sa.String(length=64), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("device_id", name=op.f("pk_sessions")),
+    )
+    op.create_table(
         "settings",
         sa.Column("key", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Text(), nullable=False),
@@ -245,6 +257,8 @@ def downgrade() -> None:
     op.drop_table("policies")
     op.drop_table("rollouts")
     op.drop_table("samples")
+    op.drop_table("sample_requests")
+    op.drop_table("sessions")
     op.drop_table("settings")
     op.drop_table("spool_cursors")
     op.drop_table("stages")
