@@ -1,0 +1,86 @@
+"""`espalier models`: what has been published."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from orchestrator.cli.output import Column, Row, table
+from orchestrator.cli.resource import Resource, add_list, add_show, add_watch
+from orchestrator.cli.words import ago, milliseconds, percent, short, size, when
+
+
+@click.group()
+def models() -> None:
+    """Published models: list, show, watch."""
+
+
+def _accuracy(model: Row) -> str:
+    certificate = model["certificate"]
+    if not certificate or not certificate["samples"]:
+        return "-"
+    return percent(certificate["correct"] / certificate["samples"])
+
+
+def _candidate(model: Row) -> str:
+    return model["lineage"]["candidate"] if model["lineage"] else "-"
+
+
+def _fields(model: Row) -> list[tuple[str, str]]:
+    fields = [
+        ("model", model["sha256"]),
+        ("name", model["name"]),
+        ("size", size(model["size_bytes"])),
+        ("published", when(model["published_at_ms"])),
+        ("job", model["job_id"] or "-"),
+        ("candidate", _candidate(model)),
+        ("certified accuracy", _accuracy(model)),
+    ]
+    if model["certificate"] and model["certificate"]["samples"]:
+        certificate = model["certificate"]
+        teacher = percent(certificate["teacher_correct"] / certificate["samples"])
+        drop = percent(certificate["accuracy_drop_upper_95"])
+        fields.append(
+            ("teacher", f"{teacher} on the same {certificate['samples']} samples; at most {drop} better (95 %)")
+        )
+    if model["lineage"] and model["lineage"]["parent_model_sha256"]:
+        fields.append(("made to replace", model["lineage"]["parent_model_sha256"]))
+    return fields
+
+
+MEASUREMENT_COLUMNS = (
+    Column("device class", lambda m: m["device_class"]),
+    Column("engine", lambda m: m["engine_path"]),
+    Column("p50", lambda m: milliseconds(m["latency_p50_us"]), is_number=True),
+    Column("p95", lambda m: milliseconds(m["latency_p95_us"]), is_number=True),
+    Column("runs", lambda m: str(m["runs"]), is_number=True),
+    Column("RAM", lambda m: size(m["peak_ram_bytes"]), is_number=True),
+    Column(
+        "measured on", lambda m: "the control plane: no device of the class" if m["on_control_plane"] else "a device"
+    ),
+)
+
+
+def _details(model: Row) -> list[Table]:
+    return [table(model["measurements"], MEASUREMENT_COLUMNS)] if model["measurements"] else []
+
+
+MODELS = Resource(
+    plural="models",
+    item="model",
+    key="sha256",
+    columns=(
+        Column("model", lambda m: short(m["sha256"])),
+        Column("name", lambda m: m["name"]),
+        Column("candidate", _candidate),
+        Column("accuracy", _accuracy, is_number=True),
+        Column("size", lambda m: size(m["size_bytes"]), is_number=True),
+        Column("job", lambda m: m["job_id"] or "-"),
+        Column("published", lambda m: ago(m["published_at_ms"])),
+    ),
+    fields=_fields,
+    details=_details,
+)
+add_list(models, MODELS)
+add_show(models, MODELS)
+add_watch(models, MODELS)

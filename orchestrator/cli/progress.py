@@ -1,0 +1,46 @@
+"""Progress on stderr: bars on a terminal, one line per news elsewhere, nothing twice."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+
+class ProgressBars:
+    """Named bars from 0 to 1, each with its last message; a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._last_lines: dict[str, str] = {}
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[message]}", style="dim", markup=False),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, name: str, share: float, message: str = "") -> None:
+        """Move the bar `name`; where there are no bars, print the message if it is news."""
+        if not self._console.is_terminal:
+            if message and self._last_lines.get(name) != message:
+                self._last_lines[name] = message
+                self._console.print(f"{name} {share:4.0%} {message}", markup=False)
+            return
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=1.0, message="")
+        self._bars.update(self._tasks[name], completed=share, message=message)
