@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator.spec.errors import SpecError
 from orchestrator.spec.job import CompressionJobSpec
-from orchestrator.spec.keys import NAME, Key, settings_of
+from orchestrator.spec.keys import NAME, Key, Setting, settings_of
 from orchestrator.spec.policy import RecompressionPolicySpec
 from orchestrator.spec.reader import compose, line_of, read_dataclass, read_mapping, refuse_unknown, suggest
 
@@ -90,26 +90,37 @@ def _expect_word(node: yaml.Node, key: str, known: list[str]) -> str:
     return str(value)
 
 
-def dump(spec: Spec) -> str:
-    """The document that reads back as `spec`; keys that have their default are left out."""
+def dump(spec: Spec, *, complete: bool = False) -> str:
+    """The document that reads back as `spec`; keys that have their default are left out unless it is to be complete."""
     kind = next(kind for kind, cls in KINDS.items() if isinstance(spec, cls))
-    document = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": spec.name}, "spec": to_plain(spec)}
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {"name": spec.name},
+        "spec": to_plain(spec, complete),
+    }
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Any, complete: bool = False) -> Any:
     """Mappings, lists and scalars under their YAML keys."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            setting.key: to_plain(getattr(value, setting.attribute))
+            setting.key: to_plain(getattr(value, setting.attribute), complete)
             for setting in settings_of(type(value))
-            if not setting.rule.hidden and (setting.required or getattr(value, setting.attribute) != setting.default)
+            if _is_written(setting, getattr(value, setting.attribute), complete)
         }
     if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
+        return {key: to_plain(item, complete) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_plain(item) for item in value]
+        return [to_plain(item, complete) for item in value]
     return value
+
+
+def _is_written(setting: Setting, value: Any, complete: bool) -> bool:
+    if setting.rule.hidden:
+        return False
+    return setting.required or value != setting.default or (complete and value is not None)
 
 
 class _Dumper(yaml.SafeDumper):

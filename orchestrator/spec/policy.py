@@ -35,7 +35,11 @@ class LatencyTrigger:
 class ConfidenceDriftTrigger:
     distance: Annotated[
         float,
-        Key("total variation between confidences now and in the model's first requests", above=0.0, maximum=1.0),
+        Key(
+            "share of requests by which confidence has sunk since the model's first ones: one-sided Kolmogorov-Smirnov",
+            above=0.0,
+            below=1.0,
+        ),
     ] = 0.25
     min_requests: Annotated[int, Key("requests before it may fire, now and at first", **_COUNT)] = 500
     window_s: Annotated[float, Key("telemetry it looks back on", **_WINDOW)] = 300.0
@@ -58,7 +62,11 @@ class HysteresisSpec:
     consecutive: Annotated[int, Key("looks in a row that must fire", minimum=1, maximum=1000)] = 2
     recover_margin: Annotated[
         float,
-        Key("how far past the threshold it must return to be armed again; share of it", minimum=0.0, below=1.0),
+        Key(
+            "how far past the threshold it must return before the count starts over; share of it",
+            minimum=0.0,
+            below=1.0,
+        ),
     ] = 0.02
 
 

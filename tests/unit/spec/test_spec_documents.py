@@ -105,6 +105,7 @@ def test_a_policy_reads_with_its_values() -> None:
 def test_a_document_written_out_reads_back_the_same(text: str) -> None:
     spec = parse(text)
     assert parse(dump(spec)) == spec
+    assert parse(dump(spec, complete=True)) == spec
 
 
 @pytest.mark.parametrize("value", ["on", "1:30", "0x10", "é: [", "line\nbreak", "", "~", "*", "2026-01-01", "1e3"])
