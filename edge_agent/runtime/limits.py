@@ -1,4 +1,4 @@
-"""The numbers of docs/format.md, section 2; `csrc/limits.h` holds the same ones for the C++ reader.
+"""The numbers of docs/format.md, section 2; `csrc/format_limits.h` holds the same ones for the C++ reader.
 
 They bound what a hostile file can make a reader allocate or compute; honest models for small devices stay far below.
 """

@@ -1,0 +1,59 @@
+#include "cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace espalier {
+
+#if defined(__x86_64__)
+namespace {
+
+struct Registers {
+  unsigned a, b, c, d;
+};
+
+// Zeros where the leaf does not exist.
+Registers cpuid(unsigned leaf, unsigned subleaf) {
+  Registers r{};
+  if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
+  return r;
+}
+
+bool bit(unsigned word, unsigned index) { return (word >> index) & 1; }
+
+// XCR0: which register state the operating system saves. Asked by XGETBV, which exists where OSXSAVE is set.
+unsigned saved_state() {
+  if (!bit(cpuid(1, 0).c, 27)) return 0;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+constexpr unsigned kAvxState = 0x6;      // XMM and YMM
+constexpr unsigned kAvx512State = 0xE6;  // and opmask, upper ZMM, ZMM16-31
+
+bool saves(unsigned state) { return (saved_state() & state) == state; }
+
+}  // namespace
+
+bool cpu_has_avx2() {
+  const bool has_fma_and_avx = bit(cpuid(1, 0).c, 12) && bit(cpuid(1, 0).c, 28);
+  return saves(kAvxState) && has_fma_and_avx && bit(cpuid(7, 0).b, 5);
+}
+
+bool cpu_has_avx_vnni() { return cpu_has_avx2() && bit(cpuid(7, 1).a, 4); }
+
+bool cpu_has_avx512_vnni() {
+  const Registers r = cpuid(7, 0);
+  const bool has_f_bw_vl_dq = bit(r.b, 16) && bit(r.b, 30) && bit(r.b, 31) && bit(r.b, 17);
+  const bool has_vbmi_vnni = bit(r.c, 1) && bit(r.c, 11);
+  return cpu_has_avx2() && saves(kAvx512State) && has_f_bw_vl_dq && has_vbmi_vnni;
+}
+#else
+bool cpu_has_avx2() { return false; }
+bool cpu_has_avx_vnni() { return false; }
+bool cpu_has_avx512_vnni() { return false; }
+#endif
+
+}  // namespace espalier

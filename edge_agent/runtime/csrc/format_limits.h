@@ -1,0 +1,39 @@
+// The numbers of docs/format.md, section 2; limits.py holds the same ones for the Python reader.
+#pragma once
+
+#include <cstdint>
+
+namespace espalier::limits {
+
+constexpr uint32_t kFormatVersion = 1;
+
+constexpr uint64_t kModelBytes = 8u << 20;
+constexpr uint64_t kActivations = 4096;
+constexpr uint64_t kOperators = 4096;
+constexpr uint64_t kTensors = 16384;
+constexpr uint64_t kLabels = 65536;
+constexpr uint64_t kOperatorInputs = 1024;
+constexpr uint64_t kRank = 4;
+constexpr uint64_t kNameBytes = 256;
+constexpr uint64_t kModelNameBytes = 128;
+
+constexpr uint64_t kActivationElements = 1u << 24;
+constexpr uint64_t kAllActivationElements = 1u << 26;
+constexpr uint64_t kTensorElements = 1u << 26;
+constexpr uint64_t kAllPayloadBytes = 1u << 28;
+constexpr uint64_t kInlineBytes = 4096;
+constexpr uint64_t kGoldenBytes = 64u << 20;
+constexpr uint64_t kWindow = 65535;
+constexpr uint64_t kWork = uint64_t{1} << 36;
+
+constexpr int64_t kAccumulator = int64_t{1} << 30;
+constexpr int32_t kShiftLeftClamp = 1 << 22;
+constexpr int32_t kShiftMin = -8;
+constexpr int32_t kShiftMax = 30;
+constexpr float kMultiplierMin = 0x1p-40f;
+constexpr float kMultiplierMax = 0x1p8f;
+constexpr float kInputMultiplierMin = 0x1p-40f;
+constexpr float kInputMultiplierMax = 0x1p40f;
+constexpr float kScaleMin = 0x1p-126f;
+
+}  // namespace espalier::limits

@@ -1,0 +1,96 @@
+// The short list of micro-kernels that a path provides; a path is an instruction set, with one file that fills one table.
+//
+// Activations are stored bytes (q + 128). Packing, tiling and scratch are private to a path. A kernel may read up to `kOverread` bytes
+// beyond its inputs, which the arena provides, and never writes beyond its outputs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "requantize.h"
+
+namespace espalier {
+
+constexpr size_t kOverread = 64;
+
+// out[row, m, n] = requantize(sum over taps and k of a * w). One call is a whole convolution, one group of it, or a linear operator:
+// the K axis is `taps_h * taps_w` runs of `k` bytes, so that no im2col is needed.
+struct GemmArgs {
+  const uint8_t* a = nullptr;
+  size_t row_stride = 0, m_stride = 0;          // bytes between output rows, between neighbours in a row
+  size_t tap_h_stride = 0, tap_w_stride = 0;    // bytes between runs
+  uint32_t rows = 1, m = 1, n = 1;
+  uint32_t taps_h = 1, taps_w = 1, k = 1;
+  const int8_t* w = nullptr;                    // as `pack_gemm` laid it out
+  const RequantizeParams* requantize = nullptr;
+  uint32_t channel = 0;                         // of n = 0
+  uint8_t* out = nullptr;
+  size_t out_row_stride = 0, out_m_stride = 0;
+};
+
+// out[row, m, c] = requantize(sum over taps of a[.., c] * w[tap, c]), one input channel for each output channel.
+struct DepthwiseArgs {
+  const uint8_t* a = nullptr;
+  size_t row_stride = 0, m_stride = 0;
+  size_t tap_h_stride = 0, tap_w_stride = 0;
+  uint32_t rows = 1, m = 1, channels = 1;
+  uint32_t taps_h = 1, taps_w = 1;
+  const int8_t* w = nullptr;                    // as `pack_depthwise` laid it out
+  const RequantizeParams* requantize = nullptr;
+  uint8_t* out = nullptr;
+  size_t out_row_stride = 0, out_m_stride = 0;
+};
+
+// A pooling window that may hang over the edges of the map: taps outside are skipped.
+struct PoolArgs {
+  const uint8_t* a = nullptr;
+  uint32_t height = 1, width = 1, channels = 1;
+  uint32_t out_height = 1, out_width = 1;
+  Window window;
+  uint8_t* out = nullptr;
+  // Average only.
+  int32_t input_zero = 0;   // zero point as a stored byte
+  int32_t reciprocal = 1;
+  const RequantizeParams* requantize = nullptr;
+};
+
+// out = requantize(multiplier_a * (a - zero_a) + multiplier_b * (b - zero_b)); the zeros are folded into the bias.
+struct AddArgs {
+  const uint8_t* a = nullptr;
+  const uint8_t* b = nullptr;
+  int32_t multiplier_a = 0, multiplier_b = 0;
+  size_t elements = 0;
+  const RequantizeParams* requantize = nullptr;
+  uint8_t* out = nullptr;
+};
+
+struct Kernels {
+  const char* name;
+  bool (*is_supported)();
+
+  // `w` is int8 [n, taps, k] of one group.
+  std::vector<int8_t> (*pack_gemm)(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k);
+  size_t (*gemm_scratch_bytes)(uint32_t taps, uint32_t k);
+  void (*gemm)(const GemmArgs& args, uint8_t* scratch);
+
+  // `w` is int8 [channels, taps].
+  std::vector<int8_t> (*pack_depthwise)(const int8_t* w, uint32_t channels, uint32_t taps);
+  void (*depthwise)(const DepthwiseArgs& args);
+
+  void (*max_pool)(const PoolArgs& args);
+  void (*average_pool)(const PoolArgs& args);
+  void (*add)(const AddArgs& args);
+  void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);  // table has 256 entries
+  void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
+};
+
+// Every path that was built, best first; `portable` is the last and runs everywhere.
+const std::vector<const Kernels*>& built_paths();
+
+extern const Kernels kPortable;
+
+// Packs int8 [n, taps, k] as [n / nr][taps][k / kr][nr][kr], filled up with zeros: the layout that the paths have in common.
+std::vector<int8_t> pack_blocked(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, uint32_t nr, uint32_t kr);
+
+}  // namespace espalier

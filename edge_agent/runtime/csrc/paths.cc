@@ -1,0 +1,13 @@
+// The list of instruction sets in this build, best first. To add one: its file, a line here, its flags in CMakeLists.txt.
+#include "kernels.h"
+
+namespace espalier {
+
+const std::vector<const Kernels*>& built_paths() {
+  static const std::vector<const Kernels*> paths{
+      &kPortable,
+  };
+  return paths;
+}
+
+}  // namespace espalier

@@ -1,0 +1,137 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "error.h"
+
+namespace espalier {
+
+StepPtr make_step(PlanContext& context, const Operator& op) {
+  struct Maker {
+    PlanContext& context;
+    const Operator& op;
+    StepPtr operator()(std::monostate) const { return nullptr; }
+    StepPtr operator()(const Conv2D& kind) const { return make_conv2d(context, op, kind); }
+    StepPtr operator()(const Linear& kind) const { return make_linear(context, op, kind); }
+    StepPtr operator()(const Add& kind) const { return make_add(context, op, kind); }
+    StepPtr operator()(const Concat& kind) const { return make_concat(context, op, kind); }
+    StepPtr operator()(const MaxPool& kind) const { return make_max_pool(context, op, kind); }
+    StepPtr operator()(const AveragePool& kind) const { return make_average_pool(context, op, kind); }
+    StepPtr operator()(const Flatten&) const { return nullptr; }
+    StepPtr operator()(const Clamp& kind) const { return make_clamp(context, op, kind); }
+    StepPtr operator()(const Table& kind) const { return make_table(context, op, kind); }
+    StepPtr operator()(const Softmax& kind) const { return make_softmax(context, op, kind); }
+  };
+  return std::visit(Maker{context, op}, op.kind);
+}
+
+Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) : kernels_(kernels) {
+  const Model model = parse_model(bytes);
+  const Tensors tensors(model, [&](uint32_t index) { return payload(index, model.tensors[index]); });
+  PlanContext context{model, tensors, kernels, buffers_, std::vector<size_t>(model.activations.size()), 0};
+  plan_buffers(model, context);
+  prepare_input(model, tensors, context);
+  for (const Operator& op : model.operators) {
+    if (op.output == model.output) output_operator_ = outputs_.size();
+    outputs_.push_back({place_of(context, op.output), model.activations[op.output].elements(), op.name});
+    steps_.push_back(make_step(context, op));
+    if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
+    ++context.step;
+  }
+  output_scale_ = model.activations[model.output].scale;
+  output_zero_point_ = model.activations[model.output].zero_point;
+  arena_bytes_ = plan_arena(buffers_);
+}
+
+// One buffer for each activation, alive from the operator that writes it to the last that reads it; a flatten's output is its input's
+// buffer. The model's output is alive to the end.
+void Plan::plan_buffers(const Model& model, PlanContext& context) {
+  const auto give_buffer = [&](uint32_t activation, uint32_t step) {
+    context.buffer_of[activation] = buffers_.size();
+    buffers_.push_back({model.activations[activation].elements() + kOverread, step, step, 0});
+  };
+  give_buffer(model.input, 0);
+  const uint32_t count = static_cast<uint32_t>(model.operators.size());
+  for (uint32_t step = 0; step < count; ++step) {
+    const Operator& op = model.operators[step];
+    for (const uint32_t input : op.inputs) buffers_[context.buffer_of[input]].last = step;
+    if (std::holds_alternative<Flatten>(op.kind)) {
+      context.buffer_of[op.output] = context.buffer_of[op.inputs[0]];
+    } else {
+      give_buffer(op.output, step);
+    }
+  }
+  buffers_[context.buffer_of[model.output]].last = count;
+}
+
+void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanContext& context) {
+  const Activation& x = model.activations[model.input];
+  input_ = place_of(context, model.input);
+  input_elements_ = x.elements();
+  input_channels_ = x.channels();
+  input_multiplier_ = model.input_multiplier;
+  input_zero_point_ = x.zero_point;
+  if (model.raw_table) {
+    for (const int8_t q : tensors.int8(*model.raw_table)) raw_table_.push_back(static_cast<uint8_t>(q + kByteOffset));
+    constant_bytes_ += raw_table_.size();
+  }
+}
+
+void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const {
+  quantize(arena, input, raw);
+  for (const StepPtr& step : steps_) {
+    if (step) step->run(arena);
+  }
+  const Output& result = outputs_[output_operator_];
+  to_int8(result.place.in(arena), result.elements, output);
+}
+
+void Plan::trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const {
+  quantize(arena, input, raw);
+  std::vector<int8_t> output;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (steps_[i]) steps_[i]->run(arena);
+    output.resize(outputs_[i].elements);
+    to_int8(outputs_[i].place.in(arena), output.size(), output.data());
+    on_output(i, outputs_[i].name, output.data(), output.size());
+  }
+}
+
+void Plan::quantize(uint8_t* arena, const uint8_t* input, bool raw) const {
+  if (raw) {
+    quantize_raw(input, input_.in(arena));
+  } else {
+    quantize_float(input, input_.in(arena));
+  }
+}
+
+void Plan::quantize_raw(const uint8_t* input, uint8_t* out) const {
+  if (raw_table_.size() == 256) return kernels_.lookup(input, raw_table_.data(), input_elements_, out);
+  for (size_t pixel = 0; pixel < input_elements_; pixel += input_channels_) {
+    for (size_t c = 0; c < input_channels_; ++c) out[pixel + c] = raw_table_[256 * c + input[pixel + c]];
+  }
+}
+
+void Plan::quantize_float(const uint8_t* input, uint8_t* out) const {
+  constexpr size_t kChunk = 256;
+  float chunk[kChunk];  // aligned, whatever the caller's buffer is
+  for (size_t i = 0; i < input_elements_; i += kChunk) {
+    const size_t count = std::min(kChunk, input_elements_ - i);
+    std::memcpy(chunk, input + i * sizeof(float), count * sizeof(float));
+    bool has_nan = false;
+    for (size_t j = 0; j < count; ++j) has_nan |= chunk[j] != chunk[j];
+    if (has_nan) throw InputError("the input holds NaN");
+    kernels_.quantize_float(chunk, input_multiplier_, input_zero_point_, count, out + i);
+  }
+}
+
+void Plan::to_int8(const uint8_t* stored, size_t elements, int8_t* out) {
+  for (size_t i = 0; i < elements; ++i) out[i] = static_cast<int8_t>(stored[i] ^ 0x80);
+}
+
+void Plan::dequantize(const int8_t* q, size_t elements, float* out) const {
+  for (size_t i = 0; i < elements; ++i) out[i] = static_cast<float>(q[i] - output_zero_point_) * output_scale_;
+}
+
+}  // namespace espalier

@@ -1,0 +1,66 @@
+// A model made ready for one path: steps with packed constants and the layout of the arena. Immutable, so that any number of sessions may
+// run it at once; each brings its own arena. Running allocates nothing.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "step.h"
+
+namespace espalier {
+
+class Plan {
+ public:
+  using PayloadFunction = std::function<Bytes(uint32_t tensor, const Tensor&)>;
+  using TraceFunction = std::function<void(size_t op, const std::string& name, const int8_t* output, size_t elements)>;
+
+  // Throws FormatError. `payload` gives the bytes of a tensor that is a blob; who calls has checked its digest.
+  Plan(Bytes model, const PayloadFunction& payload, const Kernels& kernels);
+  Plan(const Plan&) = delete;  // places point into the plan
+
+  const char* path() const { return kernels_.name; }
+  size_t arena_bytes() const { return arena_bytes_; }
+  size_t constant_bytes() const { return constant_bytes_; }
+  bool accepts_raw() const { return !raw_table_.empty(); }
+  size_t input_elements() const { return input_elements_; }
+  size_t output_elements() const { return outputs_.at(output_operator_).elements; }
+
+  // One sample: uint8 where `raw`, else float32 in any alignment. Throws InputError for NaN.
+  void run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const;
+
+  // The same, and calls `on_output` with every operator's output in stored order.
+  void trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const;
+
+  void dequantize(const int8_t* q, size_t elements, float* out) const;
+
+ private:
+  struct Output {
+    Place place;
+    size_t elements;
+    std::string name;
+  };
+
+  void plan_buffers(const Model& model, PlanContext& context);
+  void prepare_input(const Model& model, const Tensors& tensors, const PlanContext& context);
+  void quantize(uint8_t* arena, const uint8_t* input, bool raw) const;
+  void quantize_raw(const uint8_t* input, uint8_t* out) const;
+  void quantize_float(const uint8_t* input, uint8_t* out) const;
+  static void to_int8(const uint8_t* stored, size_t elements, int8_t* out);
+
+  const Kernels& kernels_;
+  std::vector<Buffer> buffers_;
+  std::vector<StepPtr> steps_;   // by operator; null where it computes nothing
+  std::vector<Output> outputs_;  // by operator
+  size_t output_operator_ = 0;
+  size_t arena_bytes_ = 0, constant_bytes_ = 0;
+
+  Place input_;
+  size_t input_elements_ = 0, input_channels_ = 0;
+  std::vector<uint8_t> raw_table_;  // stored bytes [channels or 1, 256]; empty where raw is not accepted
+  float input_multiplier_ = 0;
+  int32_t input_zero_point_ = 0;
+  float output_scale_ = 0;
+  int32_t output_zero_point_ = 0;
+};
+
+}  // namespace espalier

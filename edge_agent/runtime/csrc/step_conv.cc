@@ -1,0 +1,214 @@
+// Convolution and linear: chooses between the matrix product and the depthwise kernel, packs weights, and folds zero points.
+//
+// Padding is made explicit by copying the map into a scratch map with a border of the zero point. Then a kernel row of a convolution
+// without groups is one contiguous run of kernel_w * channels bytes, and the kernels see nothing but strides.
+#include <cstring>
+
+#include "step.h"
+
+namespace espalier {
+namespace {
+
+struct Geometry {
+  uint32_t height, width, channels;          // of the map as the kernels see it, padding included
+  uint32_t out_height, out_width, out_channels;
+};
+
+// sum w * (x - z) = sum w * byte - (z + 128) * sum w. All modulo 2^32: the proven bound makes the final sum exact.
+std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, const std::optional<uint32_t>& bias, int32_t input_zero_point) {
+  const Tensor& t = context.model.tensors[weight];
+  const std::vector<int8_t>& values = context.tensors.int8(weight);
+  const uint64_t row = t.row_elements();
+  std::vector<int32_t> folded(t.shape[0]);
+  for (size_t channel = 0; channel < folded.size(); ++channel) {
+    int64_t sum = 0;
+    for (uint64_t i = 0; i < row; ++i) sum += values[channel * row + i];
+    const int64_t start = bias ? context.tensors.int32(*bias)[channel] : 0;
+    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * (input_zero_point + kByteOffset)));
+  }
+  return folded;
+}
+
+// Copies a map into a larger one whose border is the zero point.
+class Border {
+ public:
+  Border(PlanContext& context, const Activation& x, const Window& w)
+      : window_(w), height_(x.shape[0]), row_bytes_(static_cast<size_t>(x.shape[1]) * x.shape[2]), channels_(x.shape[2]),
+        zero_(static_cast<uint8_t>(x.zero_point + kByteOffset)) {
+    const size_t rows = static_cast<size_t>(w.top) + height_ + w.bottom;
+    place_ = Place(context.buffers, context.scratch(rows * padded_row_bytes()));
+  }
+
+  const uint8_t* copy(const uint8_t* x, uint8_t* arena) const {
+    uint8_t* map = place_.in(arena);
+    const size_t row = padded_row_bytes(), left = static_cast<size_t>(window_.left) * channels_;
+    std::memset(map, zero_, window_.top * row);
+    uint8_t* out = map + window_.top * row;
+    for (uint32_t y = 0; y < height_; ++y, out += row) {
+      std::memset(out, zero_, left);
+      std::memcpy(out + left, x + y * row_bytes_, row_bytes_);
+      std::memset(out + left + row_bytes_, zero_, static_cast<size_t>(window_.right) * channels_);
+    }
+    std::memset(out, zero_, window_.bottom * row);
+    return map;
+  }
+
+ private:
+  size_t padded_row_bytes() const { return row_bytes_ + (static_cast<size_t>(window_.left) + window_.right) * channels_; }
+
+  Window window_;
+  uint32_t height_;
+  size_t row_bytes_;
+  uint32_t channels_;
+  uint8_t zero_;
+  Place place_;
+};
+
+class ConvStep : public Step {
+ public:
+  ConvStep(PlanContext& context, const Operator& op, const Conv2D& conv)
+      : kernels_(context.kernels), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)) {
+    const Activation& x = context.model.activations[op.inputs[0]];
+    const Activation& y = context.model.activations[op.output];
+    if (conv.window.has_padding()) border_.emplace(context, x, conv.window);
+    geometry_ = {x.shape[0] + conv.window.top + conv.window.bottom, x.shape[1] + conv.window.left + conv.window.right, x.shape[2],
+                 y.shape[0], y.shape[1], y.shape[2]};
+    requantize_ = prepare_requantize(conv.requantize, context.tensors, y.zero_point, y.shape[2],
+                                     fold_bias(context, conv.weight, conv.bias, x.zero_point));
+    const int8_t* weight = context.tensors.int8(conv.weight).data();
+    is_depthwise_ = conv.groups == x.shape[2] && conv.groups == y.shape[2];
+    if (is_depthwise_) {
+      prepare_depthwise(conv.window, weight);
+    } else {
+      prepare_gemm(context, conv, weight);
+    }
+  }
+
+  void run(uint8_t* arena) const override {
+    const uint8_t* x = in_.in(arena);
+    if (border_) x = border_->copy(x, arena);
+    if (is_depthwise_) {
+      DepthwiseArgs args = depthwise_;
+      args.a = x;
+      args.out = out_.in(arena);
+      args.w = weights_[0].data();
+      args.requantize = &requantize_;
+      kernels_.depthwise(args);
+      return;
+    }
+    GemmArgs args = gemm_;
+    args.requantize = &requantize_;
+    for (size_t group = 0; group < weights_.size(); ++group) {
+      args.a = x + group * args.k * (weights_.size() > 1);
+      args.out = out_.in(arena) + group * args.n;
+      args.channel = static_cast<uint32_t>(group * args.n);
+      args.w = weights_[group].data();
+      kernels_.gemm(args, scratch_.in(arena));
+    }
+  }
+
+  size_t constant_bytes() const override {
+    size_t bytes = requantize_.bytes();
+    for (const auto& w : weights_) bytes += w.size();
+    return bytes;
+  }
+
+ private:
+  // The strides that matrix product and depthwise share.
+  template <class Args>
+  void set_strides(Args& args, const Window& w) const {
+    const size_t row_bytes = static_cast<size_t>(geometry_.width) * geometry_.channels;
+    args.row_stride = w.stride_h * row_bytes;
+    args.m_stride = static_cast<size_t>(w.stride_w) * geometry_.channels;
+    args.tap_h_stride = row_bytes;
+    args.tap_w_stride = geometry_.channels;
+    args.rows = geometry_.out_height;
+    args.m = geometry_.out_width;
+    args.taps_h = w.kernel_h;
+    args.taps_w = w.kernel_w;
+    args.out_m_stride = geometry_.out_channels;
+    args.out_row_stride = static_cast<size_t>(geometry_.out_width) * geometry_.out_channels;
+  }
+
+  void prepare_depthwise(const Window& w, const int8_t* weight) {
+    set_strides(depthwise_, w);
+    depthwise_.channels = geometry_.channels;
+    weights_.push_back(kernels_.pack_depthwise(weight, geometry_.channels, w.kernel_h * w.kernel_w));
+  }
+
+  void prepare_gemm(PlanContext& context, const Conv2D& conv, const int8_t* weight) {
+    const Window& w = conv.window;
+    set_strides(gemm_, w);
+    gemm_.n = geometry_.out_channels / conv.groups;
+    gemm_.k = geometry_.channels / conv.groups;
+    if (conv.groups == 1) {  // a kernel row is contiguous
+      gemm_.k *= gemm_.taps_w;
+      gemm_.taps_w = 1;
+    }
+    if (w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1) {  // all pixels are one row
+      gemm_.m *= gemm_.rows;
+      gemm_.rows = 1;
+    }
+    const uint32_t taps = gemm_.taps_h * gemm_.taps_w;
+    const size_t group_elements = static_cast<size_t>(gemm_.n) * taps * gemm_.k;
+    for (uint32_t group = 0; group < conv.groups; ++group) {
+      weights_.push_back(kernels_.pack_gemm(weight + group * group_elements, gemm_.n, taps, gemm_.k));
+    }
+    scratch_ = Place(context.buffers, context.scratch(kernels_.gemm_scratch_bytes(taps, gemm_.k)));
+  }
+
+  const Kernels& kernels_;
+  Place in_, out_, scratch_;
+  std::optional<Border> border_;
+  Geometry geometry_{};
+  RequantizeParams requantize_;
+  bool is_depthwise_ = false;
+  GemmArgs gemm_;
+  DepthwiseArgs depthwise_;
+  std::vector<std::vector<int8_t>> weights_;  // by group
+};
+
+class LinearStep : public Step {
+ public:
+  LinearStep(PlanContext& context, const Operator& op, const Linear& linear)
+      : kernels_(context.kernels), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)) {
+    const Activation& x = context.model.activations[op.inputs[0]];
+    const Activation& y = context.model.activations[op.output];
+    requantize_ = prepare_requantize(linear.requantize, context.tensors, y.zero_point, y.shape[0],
+                                     fold_bias(context, linear.weight, linear.bias, x.zero_point));
+    weight_ = kernels_.pack_gemm(context.tensors.int8(linear.weight).data(), y.shape[0], 1, x.shape[0]);
+    gemm_.n = y.shape[0];
+    gemm_.k = x.shape[0];
+    scratch_ = Place(context.buffers, context.scratch(kernels_.gemm_scratch_bytes(1, gemm_.k)));
+  }
+
+  void run(uint8_t* arena) const override {
+    GemmArgs args = gemm_;
+    args.a = in_.in(arena);
+    args.out = out_.in(arena);
+    args.w = weight_.data();
+    args.requantize = &requantize_;
+    kernels_.gemm(args, scratch_.in(arena));
+  }
+
+  size_t constant_bytes() const override { return requantize_.bytes() + weight_.size(); }
+
+ private:
+  const Kernels& kernels_;
+  Place in_, out_, scratch_;
+  RequantizeParams requantize_;
+  GemmArgs gemm_;
+  std::vector<int8_t> weight_;
+};
+
+}  // namespace
+
+StepPtr make_conv2d(PlanContext& context, const Operator& op, const Conv2D& conv) {
+  return std::make_unique<ConvStep>(context, op, conv);
+}
+
+StepPtr make_linear(PlanContext& context, const Operator& op, const Linear& linear) {
+  return std::make_unique<LinearStep>(context, op, linear);
+}
+
+}  // namespace espalier

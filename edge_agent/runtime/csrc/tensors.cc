@@ -1,0 +1,129 @@
+#include "tensors.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "format_limits.h"
+
+namespace espalier {
+namespace {
+
+uint32_t little_endian(const uint8_t* p) {
+  return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16 |
+         static_cast<uint32_t>(p[3]) << 24;
+}
+
+template <class T>
+std::vector<T> decode_words(Bytes payload) {
+  static_assert(sizeof(T) == 4);
+  std::vector<T> values(payload.size / 4);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint32_t word = little_endian(payload.data + 4 * i);
+    std::memcpy(&values[i], &word, 4);
+  }
+  return values;
+}
+
+// One outermost row of two's complement integers of `bits` bits, least significant bit first; the bits left over must be 0.
+void unpack_row(const uint8_t* row, uint64_t row_bytes, uint64_t elements, uint32_t bits, int8_t* out) {
+  uint32_t window = 0, available = 0;
+  uint64_t at = 0;
+  for (uint64_t i = 0; i < elements; ++i) {
+    if (available < bits) {
+      window |= static_cast<uint32_t>(row[at++]) << available;
+      available += 8;
+    }
+    const uint32_t field = window & ((1u << bits) - 1);
+    const uint32_t sign = 1u << (bits - 1);
+    out[i] = static_cast<int8_t>(static_cast<int32_t>(field ^ sign) - static_cast<int32_t>(sign));
+    window >>= bits;
+    available -= bits;
+  }
+  require(window == 0 && at == row_bytes, "a bit between two packed rows is set");
+}
+
+}  // namespace
+
+Tensors::Tensors(const Model& model, const std::function<Bytes(uint32_t)>& payload) {
+  const size_t count = model.tensors.size();
+  int8_.resize(count);
+  int32_.resize(count);
+  uint32_.resize(count);
+  float32_.resize(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    const Tensor& t = model.tensors[i];
+    decode(model, i, t.sha256.data == nullptr ? t.inline_data : payload(i));
+  }
+  for (const Operator& op : model.operators) check_operator(model, op);
+}
+
+void Tensors::decode(const Model& model, uint32_t index, Bytes payload) {
+  const Tensor& t = model.tensors[index];
+  require(payload.size == t.payload_bytes(), "a payload does not have the size of its tensor");
+  switch (t.dtype) {
+    case DType::kInt8: {
+      std::vector<int8_t>& values = int8_[index];
+      values.resize(t.elements());
+      if (t.bits == 0) {
+        std::memcpy(values.data(), payload.data, payload.size);
+        break;
+      }
+      const uint64_t row_bytes = t.row_bytes(), row_elements = t.row_elements();
+      for (uint64_t row = 0; row < t.shape[0]; ++row) {
+        unpack_row(payload.data + row * row_bytes, row_bytes, row_elements, t.bits, values.data() + row * row_elements);
+      }
+      break;
+    }
+    case DType::kInt32: int32_[index] = decode_words<int32_t>(payload); break;
+    case DType::kUint32: uint32_[index] = decode_words<uint32_t>(payload); break;
+    case DType::kFloat32: float32_[index] = decode_words<float>(payload); break;
+  }
+}
+
+void Tensors::check_operator(const Model& model, const Operator& op) const {
+  if (const auto* conv = std::get_if<Conv2D>(&op.kind)) {
+    check_requantize(conv->requantize);
+    check_weight(model, conv->weight, conv->bias, model.activations[op.inputs[0]]);
+  } else if (const auto* linear = std::get_if<Linear>(&op.kind)) {
+    check_requantize(linear->requantize);
+    check_weight(model, linear->weight, linear->bias, model.activations[op.inputs[0]]);
+  } else if (const auto* add = std::get_if<Add>(&op.kind)) {
+    check_requantize(add->requantize);
+  } else if (const auto* pool = std::get_if<AveragePool>(&op.kind)) {
+    check_requantize(pool->requantize);
+  } else if (const auto* concat = std::get_if<Concat>(&op.kind)) {
+    for (const Requantize& requantize : concat->requantize) check_requantize(requantize);
+  } else if (const auto* softmax = std::get_if<Softmax>(&op.kind)) {
+    require(uint32_[softmax->table][0] != 0, "a softmax table's entry 0 is 0");
+  }
+}
+
+void Tensors::check_weight(const Model& model, uint32_t weight, const std::optional<uint32_t>& bias, const Activation& x) const {
+  const Tensor& t = model.tensors[weight];
+  const uint64_t row_elements = t.row_elements();
+  for (uint64_t row = 0; row < t.shape[0]; ++row) {
+    int64_t sum = 0;
+    for (uint64_t i = 0; i < row_elements; ++i) {
+      const int8_t w = int8_[weight][row * row_elements + i];
+      require(w != -128 || t.bits != 0, "a dense weight is -128");
+      sum += std::abs(static_cast<int>(w));
+    }
+    const int64_t magnitude = bias ? std::abs(static_cast<int64_t>(int32_[*bias][row])) : 0;
+    require(sum * x.max_magnitude() + magnitude < limits::kAccumulator, "an accumulator can overflow");
+  }
+}
+
+void Tensors::check_requantize(const Requantize& requantize) const {
+  if (requantize.is_shift) {
+    for (const int8_t s : int8_[requantize.tensor]) {
+      require(s >= limits::kShiftMin && s <= limits::kShiftMax, "a shift is out of range");
+    }
+  } else {
+    for (const float m : float32_[requantize.tensor]) {  // NaN fails both comparisons
+      require(m >= limits::kMultiplierMin && m <= limits::kMultiplierMax, "a multiplier is out of range");
+    }
+  }
+}
+
+}  // namespace espalier

@@ -1,0 +1,208 @@
+// The structure of docs/format.md, section 3. Arithmetic only: nothing is allocated in proportion to what a file claims.
+#include <algorithm>
+#include <set>
+
+#include "format.h"
+#include "format_limits.h"
+
+namespace espalier {
+namespace {
+
+using Shape = std::vector<uint32_t>;
+
+class Checker {
+ public:
+  explicit Checker(const Model& model) : model_(model), computed_(model.activations.size()), used_(model.tensors.size()) {}
+
+  void run() {
+    require(!model_.operators.empty(), "there is no operator");
+    check_totals();
+    check_input();
+    std::set<std::string> names;
+    for (const Operator& o : model_.operators) {
+      require(names.insert(o.name).second, "an operator's name is taken");
+      check_operator(o);
+    }
+    require(all(computed_), "an activation is never computed");
+    require(all(used_), "a tensor is never used");
+    require(model_.output < model_.activations.size() && model_.output != model_.input, "the output is no operator's output");
+    require(model_.labels == 0 || model_.labels == model_.activations[model_.output].channels(), "labels do not match the output");
+  }
+
+ private:
+  static bool all(const std::vector<bool>& flags) { return std::find(flags.begin(), flags.end(), false) == flags.end(); }
+
+  void check_totals() const {
+    uint64_t elements = 0, payload_bytes = 0;
+    for (const Activation& a : model_.activations) elements += a.elements();
+    for (const Tensor& t : model_.tensors) payload_bytes += t.payload_bytes();
+    require(elements <= limits::kAllActivationElements, "the activations are too large");
+    require(payload_bytes <= limits::kAllPayloadBytes, "the tensors are too large");
+  }
+
+  void check_input() {
+    require(model_.input < model_.activations.size(), "the input is not an activation");
+    computed_[model_.input] = true;
+    const float m = model_.input_multiplier;
+    require(m >= limits::kInputMultiplierMin && m <= limits::kInputMultiplierMax, "the input multiplier is out of range");
+    if (model_.raw_table) {
+      const uint32_t channels = model_.activations[model_.input].channels();
+      use(*model_.raw_table, DType::kInt8, {{channels, 256}, {1, 256}});
+    }
+  }
+
+  void use(uint32_t index, DType dtype, std::initializer_list<Shape> shapes, bool may_be_packed = false) {
+    require(index < model_.tensors.size(), "an index is not a tensor");
+    const Tensor& t = model_.tensors[index];
+    require(t.dtype == dtype && (t.bits == 0 || may_be_packed), "a tensor has the wrong type for its use");
+    require(std::find(shapes.begin(), shapes.end(), t.shape) != shapes.end(), "a tensor has the wrong shape for its use");
+    used_[index] = true;
+  }
+
+  void check_operator(const Operator& o) {
+    for (const uint32_t input : o.inputs) {
+      require(input < computed_.size() && computed_[input], "an operator reads what is not computed yet");
+    }
+    require(o.output < computed_.size() && !computed_[o.output], "an operator's output is not free");
+    const bool is_concat = std::holds_alternative<Concat>(o.kind);
+    const size_t inputs = std::holds_alternative<Add>(o.kind) ? 2 : is_concat ? std::max<size_t>(o.inputs.size(), 1) : 1;
+    require(o.inputs.size() == inputs, "an operator has the wrong number of inputs");
+    const Activation& y = model_.activations[o.output];
+    std::visit([&](const auto& kind) { check(kind, o, model_.activations[o.inputs[0]], y); }, o.kind);
+    computed_[o.output] = true;
+    add_work(std::holds_alternative<Flatten>(o.kind) ? 0 : y.elements(), 1);
+  }
+
+  void add_work(uint64_t outputs, uint64_t each) {  // outputs <= 2^24, each < 2^33: the product fits
+    work_ += outputs * each;
+    require(work_ <= limits::kWork, "one inference is too much work");
+  }
+
+  void check(std::monostate, const Operator&, const Activation&, const Activation&) { throw FormatError("an operator has no kind"); }
+
+  void check(const Conv2D& c, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 3 && y.shape.size() == 3, "a convolution is [height, width, channels]");
+    const uint32_t in = x.shape[2], out = y.shape[2];
+    require(c.groups >= 1 && in % c.groups == 0 && out % c.groups == 0, "groups do not divide the channels");
+    use(c.weight, DType::kInt8, {{out, c.window.kernel_h, c.window.kernel_w, in / c.groups}}, true);
+    check_window(c.window, x, y);
+    if (c.bias) use(*c.bias, DType::kInt32, {{out}});
+    check_requantize(c.requantize, out);
+    add_work(y.elements(), model_.tensors[c.weight].row_elements());
+  }
+
+  void check(const Linear& l, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 1 && y.shape.size() == 1, "a linear operator is [features]");
+    use(l.weight, DType::kInt8, {{y.shape[0], x.shape[0]}}, true);
+    if (l.bias) use(*l.bias, DType::kInt32, {{y.shape[0]}});
+    check_requantize(l.requantize, y.shape[0]);
+    add_work(y.elements(), x.elements());
+  }
+
+  void check(const Add& a, const Operator& o, const Activation& x, const Activation& y) {
+    const Activation& b = model_.activations[o.inputs[1]];
+    require(x.shape == y.shape && b.shape == y.shape, "an add has equal shapes");
+    check_requantize(a.requantize, 1);
+    const auto magnitude = [](int64_t multiplier, const Activation& input) {
+      return (multiplier < 0 ? -multiplier : multiplier) * input.max_magnitude();
+    };
+    require(magnitude(a.multiplier_a, x) + magnitude(a.multiplier_b, b) < limits::kAccumulator, "an add can overflow");
+  }
+
+  void check(const Concat& c, const Operator& o, const Activation&, const Activation& y) {
+    require(c.requantize.size() == o.inputs.size(), "a concat has not one requantize for each input");
+    uint64_t channels = 0;
+    for (size_t i = 0; i < o.inputs.size(); ++i) {
+      check_requantize(c.requantize[i], 1);
+      const Activation& x = model_.activations[o.inputs[i]];
+      const bool same_axes = x.shape.size() == y.shape.size() && std::equal(x.shape.begin(), x.shape.end() - 1, y.shape.begin());
+      require(same_axes, "a concat's inputs differ in another axis than the last");
+      channels += x.channels();
+    }
+    require(channels == y.channels(), "a concat's inputs do not make its output");
+  }
+
+  void check(const MaxPool& p, const Operator&, const Activation& x, const Activation& y) {
+    check_pool(p.window, x, y);
+    check_same_grid(x, y);
+  }
+
+  void check(const AveragePool& p, const Operator&, const Activation& x, const Activation& y) {
+    check_pool(p.window, x, y);
+    check_requantize(p.requantize, 1);
+    require((p.reciprocal > 0) == p.requantize.is_shift, "a reciprocal goes with a shift alone");
+    const uint64_t sum = static_cast<uint64_t>(p.window.kernel_h) * p.window.kernel_w * x.max_magnitude();
+    const uint64_t most = static_cast<uint64_t>(limits::kAccumulator);
+    require(sum < most && sum * std::max(p.reciprocal, 1u) < most, "an average pool can overflow");
+  }
+
+  void check(const Flatten&, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 3 && y.shape.size() == 1 && x.elements() == y.elements(), "a flatten has the wrong shapes");
+    check_same_grid(x, y);
+  }
+
+  void check(const Clamp& c, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape == y.shape, "a clamp keeps its shape");
+    check_same_grid(x, y);
+    check_range(c.qmin, c.qmax);
+  }
+
+  void check(const Table& t, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape == y.shape, "a table keeps its shape");
+    use(t.table, DType::kInt8, {{256}});
+  }
+
+  void check(const Softmax& s, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape == y.shape, "a softmax keeps its shape");
+    use(s.table, DType::kUint32, {{256}});
+    require(y.scale == 1.0f / 256 && y.zero_point == -128, "a softmax has the output scale 1/256 and zero point -128");
+  }
+
+  void check_pool(const Window& w, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 3 && y.shape.size() == 3 && x.shape[2] == y.shape[2], "a pool keeps the channels");
+    const bool smaller = std::max(w.top, w.bottom) < w.kernel_h && std::max(w.left, w.right) < w.kernel_w;
+    require(smaller, "a pool's pad is smaller than its kernel");
+    check_window(w, x, y);
+    add_work(y.elements(), static_cast<uint64_t>(w.kernel_h) * w.kernel_w);
+  }
+
+  void check_window(const Window& w, const Activation& x, const Activation& y) const {
+    const auto [least, most] = std::minmax({w.kernel_h, w.kernel_w, w.stride_h, w.stride_w});
+    const uint32_t largest_pad = std::max({w.top, w.bottom, w.left, w.right});
+    require(least >= 1 && most <= limits::kWindow && largest_pad <= limits::kWindow, "a window is out of range");
+    const uint64_t pads_h = uint64_t{w.top} + w.bottom, pads_w = uint64_t{w.left} + w.right;
+    const uint64_t height = x.shape[0] + pads_h, width = x.shape[1] + pads_w;  // each below 2^25
+    require(height * width <= limits::kActivationElements / x.shape[2], "a padded map is too large");
+    const uint64_t rows = window_output(x.shape[0], pads_h, w.kernel_h, w.stride_h);
+    const uint64_t columns = window_output(x.shape[1], pads_w, w.kernel_w, w.stride_w);
+    require(rows >= 1 && columns >= 1 && rows == y.shape[0] && columns == y.shape[1], "a window does not make its output");
+  }
+
+  void check_requantize(const Requantize& q, uint32_t channels) {
+    check_range(q.qmin, q.qmax);
+    use(q.tensor, q.is_shift ? DType::kInt8 : DType::kFloat32, {{channels}, {1}});
+  }
+
+  static void check_range(int32_t qmin, int32_t qmax) {
+    require(-128 <= qmin && qmin <= qmax && qmax <= 127, "a clamp is no range of int8");
+  }
+
+  static void check_same_grid(const Activation& x, const Activation& y) {
+    require(x.scale == y.scale && x.zero_point == y.zero_point, "an output does not keep its input's scale and zero point");
+  }
+
+  const Model& model_;
+  std::vector<bool> computed_;
+  std::vector<bool> used_;
+  uint64_t work_ = 0;
+};
+
+}  // namespace
+
+uint64_t window_output(uint64_t size, uint64_t pads, uint64_t kernel, uint64_t stride) {
+  return size + pads < kernel ? 0 : (size + pads - kernel) / stride + 1;
+}
+
+void check_structure(const Model& model) { Checker(model).run(); }
+
+}  // namespace espalier
