@@ -86,8 +86,8 @@ protos-check: $(PROTOC_VENV)/.installed
 bench: setup  ## measure the claims of the README again
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
-docs: setup  ## write docs/cli.md from --help
-	@$(BIN)/python -m orchestrator.cli.reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+docs: setup  ## write docs/cli.md and docs/configuration.md from the code
+	@$(BIN)/python docs/generate.py
 
 docs-check: setup
 	@$(BIN)/python -m pytest tests/docs

@@ -1,8 +1,7 @@
-"""docs/cli.md, made from the commands themselves: `python -m orchestrator.cli.reference > docs/cli.md`."""
+"""docs/cli.md, made from the commands themselves; docs/generate.py writes it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 import click
@@ -52,7 +51,3 @@ def _walk(node: click.Command, context: click.Context) -> Iterator[tuple[str, st
             child = node.get_command(context, name)
             assert child is not None
             yield from _walk(child, click.Context(child, info_name=name, parent=context))
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())
