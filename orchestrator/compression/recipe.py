@@ -39,7 +39,6 @@ class Recipe:
         scheme: which scales are allowed.
         weight_bits: 8, 6, 4, 3 or 2; activations always have 8.
         rounding: see `Rounding`.
-        equalize: let neighbouring layers share out their channels' ranges before weights are rounded.
         correct_bias: make the mean of every output channel what it was before rounding.
         calibration_count: samples of the calibrate split that are looked at, from its start.
         version: of this dataclass's meaning.
@@ -48,7 +47,6 @@ class Recipe:
     scheme: Scheme = Scheme.INTEGER
     weight_bits: int = 8
     rounding: Rounding = Rounding.AUTO
-    equalize: bool = True
     correct_bias: bool = True
     calibration_count: int = 512
     version: int = RECIPE_VERSION
@@ -65,9 +63,8 @@ class Recipe:
             raise RecipeError(f"weight_bits must be one of {WEIGHT_BITS}, found {self.weight_bits!r}")
         if not _is_int(self.calibration_count) or self.calibration_count < 1:
             raise RecipeError(f"calibration_count must be at least 1, found {self.calibration_count!r}")
-        for name in ("equalize", "correct_bias"):
-            if not isinstance(getattr(self, name), bool):
-                raise RecipeError(f"{name} must be true or false, found {getattr(self, name)!r}")
+        if not isinstance(self.correct_bias, bool):
+            raise RecipeError(f"correct_bias must be true or false, found {self.correct_bias!r}")
 
     @property
     def compensates(self) -> bool:

@@ -1,0 +1,78 @@
+"""The way of a network to a model: capture, quantize, lower, golden vectors.
+
+What comes before (training, distillation, pruning) changes the network and is called on its own; what comes after
+(evaluation, certificate) only looks at the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from torch import nn
+
+from edge_agent.runtime import check_golden
+from orchestrator.compression.artifact import Artifact
+from orchestrator.compression.capture import capture
+from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
+from orchestrator.compression.golden import golden_vectors
+from orchestrator.compression.lower import lower
+from orchestrator.compression.lower.model import serialise
+from orchestrator.compression.quantize import QuantizedGraph, quantize
+from orchestrator.compression.recipe import Recipe
+from orchestrator.datasets.splits import Split, Splits
+
+OnProgress = Callable[[float, str], None]
+
+
+def compress(
+    model: nn.Module, splits: Splits, recipe: Recipe, *, name: str, on_progress: OnProgress | None = None
+) -> Artifact:
+    """Turn a trained network into a model by `recipe`; reads no split but `calibrate`, and no labels.
+
+    Args:
+        model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
+        name: what applications call the model, the same for every version.
+
+    Raises:
+        CaptureError, WeightError, QuantizationError, DataError: see `orchestrator.compression.errors`.
+    """
+    preprocessing = Preprocessing.of(splits)
+    quantized = quantize_network(model, splits.calibrate, recipe, preprocessing=preprocessing, on_progress=on_progress)
+    return build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
+
+
+def quantize_network(
+    model: nn.Module,
+    calibrate: Split,
+    recipe: Recipe,
+    *,
+    preprocessing: Preprocessing,
+    on_progress: OnProgress | None = None,
+) -> QuantizedGraph:
+    """Capture and quantize; the result can be simulated, and built into a model."""
+    require_samples(calibrate, what="calibration")
+    height, width, channels = calibrate.sample_shape
+    graph = capture(model, (channels, height, width))
+    samples = images_to_tensor(calibrate.inputs[: recipe.calibration_count], preprocessing)
+    pixels = preprocessing.table()
+    input_range = (float(pixels.min()), float(pixels.max()))
+    return quantize(graph, samples, recipe, input_range=input_range, on_progress=on_progress)
+
+
+def build(
+    quantized: QuantizedGraph,
+    samples: Split,
+    *,
+    name: str,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+) -> Artifact:
+    """Lower and add golden vectors (a few of `samples` among them), checked on this machine's own engine."""
+    message, blobs = lower(quantized, name=name, preprocessing=preprocessing, labels=labels)
+    bare = Artifact(serialise(message), blobs)
+    golden = golden_vectors(bare.load(path="reference"), samples.inputs)
+    message.golden.sha256, message.golden.size_bytes = hashlib.sha256(golden).digest(), len(golden)
+    artifact = Artifact(serialise(message), {**blobs, message.golden.sha256: golden})
+    check_golden(artifact.load(), golden)
+    return artifact

@@ -1,0 +1,167 @@
+"""The walk over the graph that calibrates, quantizes and corrects, operator by operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from orchestrator.compression.capture import ir
+from orchestrator.compression.errors import DataError, QuantizationError
+from orchestrator.compression.quantize import requantize as derive
+from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
+from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.statistics import input_statistics
+from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
+from orchestrator.compression.recipe import Recipe
+
+OnProgress = Callable[[float, str], None]
+
+_MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedGraph:
+    """The recorded quantized parameters, from which a model is lowered bit for bit anywhere."""
+
+    graph: ir.FloatGraph
+    recipe: Recipe
+    grids: dict[str, Grid] = field(repr=False)
+    plans: dict[str, Plan] = field(repr=False)
+
+    def run(self, x: Tensor) -> Tensor:
+        """Simulate the device: normalised [N, C, H, W] to the output's grid points, as integers in float64."""
+        values = {self.graph.input: self.grids[self.graph.input].quantize(x.to(torch.float64))}
+        for node, finished in zip(self.graph.nodes, ir.last_reads(self.graph), strict=True):
+            values[node.output] = self.plans[node.name].run(*(values[name] for name in node.inputs))
+            if node.output == self.graph.output:
+                result = values[node.output]
+            for name in finished:
+                del values[name]
+        return result
+
+
+@torch.no_grad()
+def quantize(
+    graph: ir.FloatGraph,
+    samples: Tensor,
+    recipe: Recipe,
+    *,
+    input_range: tuple[float, float] | None = None,
+    on_progress: OnProgress | None = None,
+) -> QuantizedGraph:
+    """Quantize `graph` by `recipe`, calibrated on normalised `samples` [N, C, H, W]; labels are not needed.
+
+    Args:
+        input_range: what the input can be at all; the samples' range where it is not known.
+
+    Raises:
+        DataError: there are no samples, or they are not finite.
+        WeightError: a layer is dead on all samples.
+        QuantizationError: the recipe cannot work on this network.
+    """
+    if len(samples) == 0:
+        raise DataError("quantization needs calibration samples; a few hundred are enough")
+    if not bool(torch.isfinite(samples).all()):
+        raise DataError("calibration samples are not finite")
+    _refuse_hopeless(graph, recipe)
+    walk = _Walk(graph, recipe, _affordable(graph, samples[: recipe.calibration_count]), input_range)
+    for index, node in enumerate(graph.nodes):
+        walk.step(node)
+        if on_progress:
+            on_progress((index + 1) / len(graph.nodes), f"quantizing {node.name}")
+    return QuantizedGraph(graph, recipe, walk.grids, walk.plans)
+
+
+class _Walk:
+    def __init__(
+        self, graph: ir.FloatGraph, recipe: Recipe, samples: Tensor, input_range: tuple[float, float] | None
+    ) -> None:
+        self.graph, self.recipe = graph, recipe
+        self.intended = {graph.input: samples.to(torch.float64)}
+        low, high = input_range or (float(samples.min()), float(samples.max()))
+        if low == high == 0:
+            raise DataError("every calibration sample is zero everywhere")
+        self.grids = {graph.input: grid_for_range(low, high, recipe.scheme)}
+        self.real = {graph.input: self.grids[graph.input].quantize(self.intended[graph.input])}
+        self.plans: dict[str, Plan] = {}
+        self.finished = dict(zip((node.name for node in graph.nodes), ir.last_reads(graph), strict=True))
+
+    def step(self, node: ir.Node) -> None:
+        intended = node.compute(*(self.intended[name] for name in node.inputs))
+        grid, plan = self.plan(node, intended)
+        self.intended[node.output] = intended
+        self.grids[node.output], self.plans[node.name] = grid, plan
+        self.real[node.output] = plan.run(*(self.real[name] for name in node.inputs))
+        for name in self.finished[node.name]:
+            del self.intended[name], self.real[name]
+
+    def plan(self, node: ir.Node, intended: Tensor) -> tuple[Grid, Plan]:
+        """The output's grid and what the operator does; `intended` is its output in float."""
+        sources = [self.grids[name] for name in node.inputs]
+        scheme = self.recipe.scheme
+        match node:
+            case ir.MaxPool():
+                return sources[0], MaxPoolPlan(node)
+            case ir.Flatten():
+                return sources[0], FlattenPlan()
+            case ir.Clamp():
+                return sources[0], derive.plan_clamp(node, sources[0])
+            case ir.Softmax():
+                return SOFTMAX_GRID, derive.plan_softmax(sources[0])
+        output = search_grid(intended, scheme, what=f"the output of {node.name}")
+        match node:
+            case ir.Weighted():
+                return output, self.plan_weighted(node, sources[0], output)
+            case ir.Add():
+                return output, derive.plan_add(node, sources, output, scheme)
+            case ir.Concat():
+                return output, derive.plan_concat(node, sources, output, scheme)
+            case ir.AveragePool():
+                return output, derive.plan_average_pool(node, sources[0], output, scheme)
+            case ir.Elementwise():
+                return output, derive.plan_table(node, sources[0], output)
+        raise QuantizationError(f"{node.name}: a {type(node).__name__} cannot be quantized")
+
+    def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
+        intended_input = self.intended[node.inputs[0]]
+        real_input = source.dequantize(self.real[node.inputs[0]])
+        statistics = input_statistics(node, real_input, intended_input)
+        integers = quantize_weights(node, statistics, source, output, self.recipe)
+        bias = node.bias
+        if self.recipe.correct_bias:
+            wanted = _channel_means(node.accumulate(intended_input, node.weight, node.bias))
+            bias = wanted - _channel_means(node.accumulate(real_input, integers.dequantize(), None))
+        return WeightedPlan(
+            node=node,
+            input_grid=source,
+            weight=integers.weight,
+            bias=quantize_bias(bias, integers.scales, source, what=node.name),
+            weight_scales=integers.scales,
+            requantize=derive.requantize_from(
+                integers.scales * source.scale, output, self.recipe.scheme, low=node.low, high=node.high, what=node.name
+            ),
+        )
+
+
+def _channel_means(x: Tensor) -> Tensor:
+    return x.mean(dim=[axis for axis in range(x.ndim) if axis != 1])
+
+
+def _affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
+    """As many samples as keep the largest feature map within memory; at least one."""
+    largest = max(math.prod(shape) for shape in graph.shapes.values())
+    return samples[: max(_MAX_VALUES // largest, 1)]
+
+
+def _refuse_hopeless(graph: ir.FloatGraph, recipe: Recipe) -> None:
+    """Two bits without training ruin a depthwise network (-17 points and more in every published table)."""
+    depthwise = [node.name for node in graph.nodes if isinstance(node, ir.Conv) and node.is_depthwise]
+    if recipe.weight_bits == 2 and depthwise:
+        raise QuantizationError(
+            f"2-bit weights without training ruin depthwise convolutions (here {', '.join(depthwise[:3])}); "
+            "use weight_bits 4, the nearest that works"
+        )

@@ -1,0 +1,70 @@
+"""What a layer's inputs look like to its weights: the Hessian of the output's squared error.
+
+For a convolution every output position sees one patch of K = I / groups * KH * KW inputs; for a linear layer the whole
+feature map is the patch. With D the error of a row of weights [K] and x a patch, the output's mean squared error, its
+mean taken out, is D H D^T with H the covariance of the patches. The mean is left to the bias, which corrects it
+exactly.
+
+Shape letters: G groups, K inputs of a row, P patches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from orchestrator.compression.capture import ir
+
+MAX_ROW_INPUTS = 4096  # a Hessian has the square of this; wider layers get their diagonal only
+_MAX_PATCHES = 1 << 15
+_CHUNK_SAMPLES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class InputStatistics:
+    """Of the inputs a layer really gets (`covariance_GKK`, or only its `diagonal_GK`), and with those it should get.
+
+    `cross_GKK` is the covariance of should-be with real inputs: where earlier layers already went wrong, the least
+    squares answer for this layer's weights is no longer the weights themselves.
+    """
+
+    diagonal_GK: Tensor  # noqa: N815 (shape letters)
+    covariance_GKK: Tensor | None  # noqa: N815
+    cross_GKK: Tensor | None  # noqa: N815
+
+
+def input_statistics(node: ir.Weighted, real: Tensor, intended: Tensor) -> InputStatistics:
+    """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F]."""
+    real_GPK, intended_GPK = _patches(node, real), _patches(node, intended)
+    real_GPK = real_GPK - real_GPK.mean(dim=1, keepdim=True)
+    patches, row_inputs = real_GPK.shape[1:]
+    diagonal_GK = (real_GPK**2).mean(dim=1)
+    if row_inputs > MAX_ROW_INPUTS:
+        return InputStatistics(diagonal_GK, None, None)
+    covariance_GKK = real_GPK.mT @ real_GPK / patches
+    cross_GKK = (intended_GPK - intended_GPK.mean(dim=1, keepdim=True)).mT @ real_GPK / patches
+    return InputStatistics(diagonal_GK, covariance_GKK, cross_GKK)
+
+
+def _patches(node: ir.Weighted, x: Tensor) -> Tensor:
+    """[G, P, K], about `_MAX_PATCHES` of them, taken at an even stride over samples and positions."""
+    if not isinstance(node, ir.Conv):
+        return _thin(x, _MAX_PATCHES).unsqueeze(0)
+    kernel = tuple(node.weight.shape[2:])
+    chunks = []
+    for samples in torch.split(x, _CHUNK_SAMPLES):  # all patches of all samples at once would not fit in memory
+        columns = functional.unfold(ir.pad(samples, node.padding), kernel, stride=node.stride)  # [N, C * KH * KW, L]
+        rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
+        chunks.append(_thin(rows, max(_MAX_PATCHES * len(samples) // len(x), 1)))
+    patches = torch.cat(chunks)
+    return patches.view(len(patches), node.groups, -1).transpose(0, 1)
+
+
+def _thin(rows: Tensor, count: int) -> Tensor:
+    if len(rows) <= count:
+        return rows
+    stride = len(rows) / count
+    return rows[(torch.arange(count, dtype=torch.float64) * stride).long()]
