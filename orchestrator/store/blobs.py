@@ -96,6 +96,9 @@ class BlobStore:
             raise CorruptBlobError(f"blob {digest} has changed on disk; put it again")
         return data
 
+    async def size_async(self, digest: str) -> int | None:
+        return await asyncio.to_thread(self.size, digest)
+
     async def iterate(self, digest: str, offset: int = 0) -> AsyncIterator[tuple[int, bytes]]:
         """Chunks of a blob from `offset`, each with its own offset.
 

@@ -50,7 +50,7 @@ class Samples:
         """Let a device return `count` samples more from now on, if its own operator allows it; 0 wants none.
 
         A device that is already asked keeps the smaller of what remains and `count`: asking again and again, as a
-        controller does while it waits, does not raise the quota. Ask for 0 when the need has passed; the next one is new.
+        controller does while it waits, does not raise the quota. Ask for 0 when the need has passed.
         """
         if count <= 0:
             self.connection.execute(delete(schema.sample_requests).where(_requests.device_id == device_id))
