@@ -322,7 +322,8 @@ class Benchmark:
     model_size_bytes: int
     warmup: int
     runs: int
-    device_ids: tuple[str, ...] = ()
+    devices: int = 1  # how many to ask
+    device_ids: tuple[str, ...] = ()  # who was asked; a controller chooses them
     measurements: tuple[Measurement, ...] = ()
     errors: tuple[str, ...] = ()
     done: bool = False

@@ -34,12 +34,13 @@ LADDER = {
 
 @dataclass(frozen=True)
 class Keep:
-    """Nothing is done about this device now."""
+    """Nothing is done about this device now, but that it may be asked for samples."""
 
     device_id: str
     reason: str
     streaks: Mapping[str, int]
     evidence: Evidence
+    samples_wanted: int = 0  # more than there are
 
 
 @dataclass(frozen=True)
@@ -149,19 +150,26 @@ def judge(evidence: Evidence) -> Keep | Recompress:
     due = [trigger for trigger in Trigger if trigger in looks and looks[trigger].fired]
     ripe = [trigger for trigger in due if streaks[trigger.value] >= wanted]
 
-    def keep(reason: str) -> Keep:
-        return Keep(evidence.device_id, reason, streaks, evidence)
+    def keep(reason: str, samples_wanted: int = 0) -> Keep:
+        return Keep(evidence.device_id, reason, streaks, evidence, samples_wanted)
 
     if not due:
         return keep("; ".join(look.words for look in looks.values()))
     if not ripe:
         first = due[0]
-        return keep(f"{looks[first].words}: seen in {streaks[first.value]} of {wanted} looks")
+        # Samples are asked for at the first sign already: to wait for them is what takes longest.
+        more = _samples_wanted(evidence, policy) if any(LADDER[trigger] == DISTILL_AGAIN for trigger in due) else 0
+        return keep(f"{looks[first].words}: seen in {streaks[first.value]} of {wanted} looks", more)
     trigger = ripe[0]
     action, words = LADDER[trigger], looks[trigger].words
-    obstacle = _obstacle(evidence, policy, action)
+    obstacle = _obstacle(evidence, policy)
     if obstacle:
         return keep(f"{words}: {obstacle}")
+    if action == DISTILL_AGAIN and evidence.samples < policy.samples.minimum:
+        if not evidence.samples_consent:
+            return keep(f"{words}: its operator allows no samples to be returned, and there are too few to distil on")
+        missing = f"waits for samples: {evidence.samples} of {policy.samples.minimum} returned"
+        return keep(f"{words}: {missing}", _samples_wanted(evidence, policy))
     goal = "latency" if action == FASTER_CANDIDATE else "accuracy"
     reason = f"{words}, in {streaks[trigger.value]} looks in a row: {_plan(action, evidence)}"
     return Recompress(evidence.device_id, action, goal, trigger, reason, streaks, evidence)
@@ -265,7 +273,7 @@ def _streak(trigger: Trigger, look: Look, evidence: Evidence) -> int:
     return 0 if look.recovered else before
 
 
-def _obstacle(evidence: Evidence, policy: RecompressionPolicySpec, action: str) -> str:
+def _obstacle(evidence: Evidence, policy: RecompressionPolicySpec) -> str:
     """Why what is due is not done now, or nothing."""
     if evidence.in_rollout:
         return "waits for the rollout on this device to end"
@@ -277,11 +285,11 @@ def _obstacle(evidence: Evidence, policy: RecompressionPolicySpec, action: str) 
         return f"waits: {evidence.running_decisions} of {policy.max_concurrent_jobs} recompressions are under way"
     if evidence.decisions_in_budget >= policy.budget.jobs:
         return f"budget used up: {evidence.decisions_in_budget} of {policy.budget.jobs} in {policy.budget.per_s:.0f} s"
-    if action == DISTILL_AGAIN and evidence.samples < policy.samples.minimum:
-        if not evidence.samples_consent:
-            return "its operator does not allow samples to be returned, and there are too few to distil on"
-        return f"waits for samples: {evidence.samples} of {policy.samples.minimum} returned"
     return ""
+
+
+def _samples_wanted(evidence: Evidence, policy: RecompressionPolicySpec) -> int:
+    return max(0, policy.samples.per_device - evidence.samples) if evidence.samples_consent else 0
 
 
 def _plan(action: str, evidence: Evidence) -> str:

@@ -224,12 +224,28 @@ def test_it_waits_for_samples_and_says_how_many() -> None:
     verdict = second_look(samples={"a": 120})
     assert isinstance(verdict, Keep)
     assert "waits for samples: 120 of 300 returned" in verdict.reason
+    assert verdict.samples_wanted == 680
+
+
+def test_samples_are_asked_for_at_the_first_sign_and_not_before_or_while_it_cools_down() -> None:
+    first, _ = look(totals(1000, **BAD), samples={"a": 0})
+    assert isinstance(first, Keep)
+    assert first.samples_wanted == 800
+    healthy, _ = look(totals(1000, labelled=400, correct=380), samples={"a": 0})
+    assert isinstance(healthy, Keep)
+    assert healthy.samples_wanted == 0
+    cooling = second_look(decisions=(decision(NOW - 50_000),), samples={"a": 0})
+    assert isinstance(cooling, Keep)
+    assert cooling.samples_wanted == 0
+    unwilling, _ = look(totals(1000, **BAD), samples={}, device=replace(camera(), samples_consent=False))
+    assert isinstance(unwilling, Keep)
+    assert unwilling.samples_wanted == 0
 
 
 def test_without_consent_it_says_that_nothing_can_be_distilled_on() -> None:
     verdict = second_look(samples={}, device=replace(camera(), samples_consent=False))
     assert isinstance(verdict, Keep)
-    assert "does not allow samples" in verdict.reason
+    assert "allows no samples" in verdict.reason
 
 
 def test_it_cools_down_after_a_decision_about_the_same_device() -> None:
@@ -325,3 +341,12 @@ def test_a_record_whose_evidence_was_changed_does_not_replay_to_the_same() -> No
 def test_evidence_that_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(EvidenceError):
         replay(replace(decision(NOW), evidence_json=text))
+
+
+def test_evidence_that_contradicts_itself_is_refused() -> None:
+    verdict = second_look()
+    assert isinstance(verdict, Recompress)
+    evidence = json.loads(verdict.evidence_json)
+    evidence["seen"]["accuracy"]["labelled_correct"] = 10**9
+    with pytest.raises(EvidenceError, match="contradicts"):
+        replay(replace(decision(NOW), evidence_json=json.dumps(evidence)))
