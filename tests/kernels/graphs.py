@@ -1,7 +1,7 @@
 """Builds small valid models: by hand through `GraphBuilder`, or at random from a seed through `random_model`.
 
-Random models cover every operator, both requantize forms, all bit widths and odd sizes. Weights and scales are random, and
-multipliers are chosen so that outputs neither vanish nor all saturate.
+Random models cover every operator, both requantize forms, all bit widths and odd sizes. Weights and scales are random,
+and multipliers are chosen so that outputs neither vanish nor all saturate.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class GraphBuilder:
 
     rng: np.random.Generator
     inline_limit: int = 4096
+    fused_clamps: bool = True
     model: pb.Model = field(default_factory=lambda: pb.Model(format_version=1, name="random"))
     blobs: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ class GraphBuilder:
     def requantize(self, spread: float, channels: int, *, by_shift: bool) -> pb.Requantize:
         """Brings accumulators of standard deviation `spread` to about 40 steps; sometimes with a fused clamp."""
         qmin, qmax = -128, 127
-        if self.rng.random() < 0.3:
+        if self.fused_clamps and self.rng.random() < 0.3:
             qmin, qmax = sorted(int(q) for q in self.rng.integers(-128, 128, 2))
         ratio = 40 / max(spread, 1e-3) * self.rng.uniform(0.5, 2.0, channels)
         if by_shift:

@@ -1,0 +1,142 @@
+"""Every path computes what the reference computes, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_agent.runtime import available_paths, load_model
+from edge_agent.runtime.engine import Engine
+from tests.kernels.graphs import BuiltModel, GraphBuilder, random_model
+from tests.kernels.networks import NETWORKS, mobilenet_v2
+
+pytestmark = pytest.mark.kernels
+
+COMPILED = available_paths()[:-1]
+
+
+def load(model: BuiltModel, path: str) -> Engine:
+    engine = load_model(model.data, model.blobs.__getitem__, path=path)
+    assert engine.path == path
+    return engine
+
+
+def float_inputs(engine: Engine, samples: int, seed: int) -> bytes:
+    """Normal inputs that reach both ends of the grid, and infinities."""
+    activation = engine.graph.input_activation
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=samples * activation.elements) * activation.scale * 80
+    values[0] = rng.choice([np.inf, -np.inf, 1e38, 0.0])
+    return values.astype("<f4").tobytes()
+
+
+def raw_input(engine: Engine, seed: int) -> bytes:
+    return (
+        np.random.default_rng(seed).integers(0, 256, engine.graph.input_activation.elements, dtype=np.uint8).tobytes()
+    )
+
+
+def assert_same_bits(model: BuiltModel, seed: int) -> None:
+    reference = load(model, "reference")
+    batch = float_inputs(reference, 2, seed)
+    one = batch[: len(batch) // 2]
+    expected_batch, expected_trace = reference.infer_batch(batch, raw=False), reference.trace(one, raw=False)
+    raw = raw_input(reference, seed) if reference.graph.input.raw_table is not None else None
+    for path in COMPILED:
+        engine = load(model, path)
+        names = [f"{path}: {op.name} {op.kind}" for op in reference.graph.operators]
+        actual_trace = engine.trace(one, raw=False)
+        differing = [n for n, a, e in zip(names, actual_trace, expected_trace, strict=True) if a != e]
+        assert not differing, differing[0]
+        assert engine.infer_batch(batch, raw=False) == expected_batch
+        assert engine.infer_float(one) == expected_trace[-1]
+        if raw is not None:
+            assert engine.infer_raw(raw) == reference.infer_raw(raw)
+        assert engine.dequantize(expected_batch) == reference.dequantize(expected_batch)
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_random_graphs(seed: int) -> None:
+    assert_same_bits(random_model(seed), seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(20))
+def test_many_random_graphs(block: int) -> None:
+    for seed in range(block * 1000, (block + 1) * 1000):
+        assert_same_bits(random_model(seed, largest_side=20, largest_channels=150), seed)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "mobilenet-v2"])
+def test_small_networks(name: str) -> None:
+    assert_same_bits(NETWORKS[name](), seed=1)
+
+
+def test_mobilenet_v2_at_64_pixels() -> None:
+    assert_same_bits(mobilenet_v2(64), seed=1)
+
+
+SIZES = [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257]
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
+def test_linear_of_every_size_around_a_vector(bits: int) -> None:
+    for features in SIZES:
+        builder = GraphBuilder(np.random.default_rng(features))
+        x = builder.linear(builder.input((features,)), SIZES[-features % len(SIZES)], bits=bits)
+        assert_same_bits(builder.finish(builder.linear(x, features, bits=bits, by_shift=True)), features)
+
+
+@pytest.mark.parametrize("by_shift", [False, True])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_depthwise_of_every_size_around_a_vector(kernel: int, by_shift: bool) -> None:
+    for channels in SIZES:
+        builder = GraphBuilder(np.random.default_rng(channels))
+        x = builder.input((7, 6, channels))
+        pad = kernel // 2
+        for stride in (1, 2):
+            window = ((kernel, kernel), (stride, stride), (pad,) * 4)
+            x = builder.conv2d(x, channels, *window, groups=channels, by_shift=by_shift)
+        assert_same_bits(builder.finish(x), channels)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_convolution_of_every_width_and_channel_count_around_a_tile(kernel: int) -> None:
+    rng = np.random.default_rng(kernel)
+    for width in SIZES:
+        builder = GraphBuilder(rng)
+        x = builder.input((kernel, width + kernel - 1, int(rng.choice(SIZES[:24]))))
+        assert_same_bits(builder.finish(builder.conv2d(x, int(rng.choice(SIZES[:26])), (kernel, kernel))), width)
+
+
+class ExtremeBuilder(GraphBuilder):
+    """Every zero point and every weight is one given value."""
+
+    zero_point = 0
+    weight_value = 0
+
+    def random_zero_point(self) -> int:
+        return self.zero_point
+
+    def weight(self, shape: tuple[int, ...], bits: int) -> tuple[int, float]:
+        return self.tensor(np.full(shape, self.weight_value, dtype=np.int8)), 100.0
+
+
+@pytest.mark.parametrize("by_shift", [False, True])
+@pytest.mark.parametrize(("zero_point", "weight"), [(-128, 127), (127, -127), (-128, -127), (127, 127)])
+def test_extreme_values_do_not_wrap(zero_point: int, weight: int, by_shift: bool) -> None:
+    """The largest sums that there can be: all weights, inputs and zero points at the ends of their ranges."""
+    builder = ExtremeBuilder(np.random.default_rng(0), fused_clamps=False)
+    builder.zero_point, builder.weight_value = zero_point, weight
+    x = builder.conv2d(builder.input((3, 3, 100)), 100, (3, 3), padding=(1, 1, 1, 1), groups=100, by_shift=by_shift)
+    x = builder.conv2d(x, 33, (3, 3), by_shift=by_shift, bias=False)
+    model = builder.finish(builder.linear(builder.flatten(x), 33, by_shift=by_shift, bias=False))
+    reference = load(model, "reference")
+    for value in (np.inf, -np.inf):
+        x_bytes = np.full(900, value, dtype="<f4").tobytes()
+        expected = reference.trace(x_bytes, raw=False)
+        for path in COMPILED:
+            assert load(model, path).trace(x_bytes, raw=False) == expected
