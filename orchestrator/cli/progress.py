@@ -34,6 +34,11 @@ class ProgressBars:
     ) -> None:
         self._bars.stop()
 
+    @property
+    def is_live(self) -> bool:
+        """Whether there are bars that move, rather than lines that stay."""
+        return self._console.is_terminal
+
     def update(self, name: str, share: float, message: str = "") -> None:
         """Move the bar `name`; where there are no bars, print the message if it is news."""
         if not self._console.is_terminal:
