@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Iterable
 from typing import Any, TypeVar, cast
@@ -23,6 +25,9 @@ CHUNK_DEADLINE_S = 60.0
 DOORBELL_DEADLINE_S = 600.0
 """Between two messages of a watch, heartbeats included."""
 DEVICE_ID_KEY = "espalier-device-id"
+RETRY_AFTER_KEY = "espalier-retry-after-s"
+NEXT_SEQ_KEY = "espalier-next-seq"
+RETRY_LIMIT_S = 3600.0
 
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 60_000),
@@ -135,15 +140,17 @@ def _translate(error: grpc.aio.AioRpcError) -> EspalierError:
     code = error.code()
     message = f"control plane: {code.name}: {error.details()}"
     if code in _TRANSIENT:
-        return TransientError(message, retry_after_s=_retry_after_s(error))
-    return RefusedError(message, code=code.name)
+        wait_s = _trailer(error, RETRY_AFTER_KEY)
+        return TransientError(message, retry_after_s=None if wait_s is None else min(max(wait_s, 0.0), RETRY_LIMIT_S))
+    next_seq = _trailer(error, NEXT_SEQ_KEY)
+    return RefusedError(message, code=code.name, next_seq=None if next_seq is None else int(next_seq))
 
 
-def _retry_after_s(error: grpc.aio.AioRpcError) -> float | None:
+def _trailer(error: grpc.aio.AioRpcError, wanted: str) -> float | None:
+    """A number among the trailers; None where there is none, or none that is finite."""
     for key, value in error.trailing_metadata() or ():
-        if key == "espalier-retry-after-s":
-            try:
-                return min(max(float(value), 0.0), 3600.0)
-            except ValueError:
-                return None
+        if key == wanted:
+            with contextlib.suppress(ValueError):
+                number = float(value)
+                return number if math.isfinite(number) else None
     return None

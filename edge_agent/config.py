@@ -42,8 +42,8 @@ class DeviceConfig:
         for name in ("id", "device_class"):
             value = getattr(self, name)
             _check(
-                re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", value) is not None,
-                f"device.{name} must be 1 to 128 letters, digits, dots, dashes or underscores, not {value!r}",
+                re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value) is not None,
+                f"device.{name} {value!r} is not 1 to 63 letters, digits, dots, dashes or underscores, no sign first",
             )
 
 

@@ -100,11 +100,15 @@ class SpoolError(StateDamagedError):
 
 
 class RefusedError(EspalierError):
-    """The control plane refused a call for good; `code` is the name of its gRPC status."""
+    """The control plane refused a call for good; `code` is the name of its gRPC status.
 
-    def __init__(self, message: str, *, code: str) -> None:
+    `next_seq` is where it wants a log to be taken up, if that is what it said.
+    """
+
+    def __init__(self, message: str, *, code: str, next_seq: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.next_seq = next_seq
 
 
 class SketchError(EspalierError):

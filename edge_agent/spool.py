@@ -91,7 +91,7 @@ class Spool:
         """Add a record and return its number. Durable after `sync`.
 
         Raises:
-            DiskFullError: the disk is full; the record was not added.
+            DiskFullError: the disk is full; the record is lost and its number becomes a hole.
         """
         if len(payload) > RECORD_LIMIT_BYTES:
             raise ValueError(f"a record has at most {RECORD_LIMIT_BYTES} bytes, not {len(payload)}")
@@ -103,6 +103,8 @@ class Spool:
         seq = last.next_seq
         checksum = zlib.crc32(payload, zlib.crc32(seq.to_bytes(8, "little")))
         record = _HEADER.pack(len(payload), checksum, seq) + payload
+        last.next_seq = seq + 1
+        self._is_dirty = True
         try:
             written = self._file.write(record)
         except OSError as error:
@@ -112,8 +114,6 @@ class Spool:
             self._file.truncate(last.size_bytes)
             raise DiskFullError(f"cannot append to {last.path}: no space")
         last.size_bytes += len(record)
-        last.next_seq = seq + 1
-        self._is_dirty = True
         reach("spool-appended")
         self._drop_oldest()
         return seq
@@ -165,9 +165,12 @@ class Spool:
             if seq >= segment.next_seq:
                 continue
             for record in _records(segment.path):
-                if record.seq >= seq:
-                    yield record
-                    seq = record.seq + 1
+                if record.seq < seq:
+                    continue
+                if record.seq > seq:
+                    yield Gap(seq, record.seq - 1, "the disk was full")
+                yield record
+                seq = record.seq + 1
             if seq < segment.next_seq:
                 yield Gap(seq, segment.next_seq - 1, "damaged on disk")
                 seq = segment.next_seq
@@ -252,10 +255,10 @@ def _records(path: Path) -> Iterator[Record]:
             if len(header) < _HEADER.size:
                 return
             length, checksum, seq = _HEADER.unpack(header)
-            if length > RECORD_LIMIT_BYTES or seq != expected:
+            if length > RECORD_LIMIT_BYTES or seq < expected:
                 return
             payload = file.read(length)
             if len(payload) < length or zlib.crc32(payload, zlib.crc32(header[8:])) != checksum:
                 return
             yield Record(seq, payload)
-            expected += 1
+            expected = seq + 1

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from io import RawIOBase
 from pathlib import Path
 from types import TracebackType
@@ -64,19 +64,22 @@ class BlobStore:
             raise BlobMissingError(f"blob {digest} was damaged on this disk and has been removed") from error
         return data
 
-    def open_part(self, digest: str, size_bytes: int) -> PartFile:
-        """Begin or take up the download of a blob.
-
-        Raises:
-            DiskFullError: what is missing does not fit while the reserve stays free.
-        """
+    def part_size(self, digest: str, size_bytes: int) -> int:
+        """How much of a blob an earlier download left; what is larger than the blob is of no use and removed."""
         path = self._path(digest).with_suffix(".part")
         had = path.stat().st_size if path.exists() else 0
         if had > size_bytes:
             path.unlink()
             had = 0
-        self.check_room(size_bytes - had)
-        return PartFile(path, self._path(digest), digest, size_bytes)
+        return had
+
+    def part_bytes(self, sizes: Mapping[str, int]) -> int:
+        return sum(self.part_size(digest, size) for digest, size in sizes.items())
+
+    def open_part(self, digest: str, size_bytes: int) -> PartFile:
+        """Begin or take up the download of a blob."""
+        self.part_size(digest, size_bytes)
+        return PartFile(self._path(digest).with_suffix(".part"), self._path(digest), digest, size_bytes)
 
     def check_room(self, size_bytes: int) -> None:
         """Raise DiskFullError unless so many bytes fit while the reserve stays free."""

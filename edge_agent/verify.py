@@ -17,7 +17,7 @@ from edge_agent.store import BlobStore
 if TYPE_CHECKING:
     from edge_agent.runtime import BlobRef, Engine
 
-MODEL_FILE_LIMIT_BYTES = 4 << 20
+MODEL_FILE_LIMIT_BYTES = 8 << 20
 """The graph itself; tensors are files of their own."""
 
 

@@ -1,0 +1,434 @@
+"""The shell around the state machine: performs its actions, feeds it their answers, and holds the parts together.
+
+Each event is journalled before its actions begin. One piece of work runs at a time, and its heavy parts in one thread.
+The model that served last is loaded and serving before anything is dialled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import random
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from edge_agent import life as words
+from edge_agent.benchmark import Cancelled, run_benchmark
+from edge_agent.client import Backoff, ControlPlaneClient
+from edge_agent.config import AgentConfig
+from edge_agent.crashpoints import reach
+from edge_agent.download import Downloader
+from edge_agent.errors import BlobMissingError, ConfigError, EspalierError, ModelError, ModelRefusedError
+from edge_agent.facts import REFERENCE_WARNING, device_facts
+from edge_agent.feedback import PendingLabels
+from edge_agent.journal import Journal
+from edge_agent.life import AT_REST, Assignment, Event, Life, ModelRef, State
+from edge_agent.messages import read_model_ref
+from edge_agent.probation import PairedProbation
+from edge_agent.samples import SampleKeeper
+from edge_agent.service import LocalServer
+from edge_agent.serving import ModelHost
+from edge_agent.state import candidate, deadline, step
+from edge_agent.store import BlobStore
+from edge_agent.telemetry import TelemetryLog, WindowRecorder, rss_bytes, wall_clock_ms
+from edge_agent.uplink import Uplink
+from edge_agent.verify import ArtifactVerifier, VerifiedModel
+from protos import fleet_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+GUARD_EVERY_PAIRS = 8
+JOURNAL_RETRY_S = 5.0
+STOP_GRACE_S = 2.0
+
+_Result = TypeVar("_Result")
+
+
+class Agent:
+    def __init__(self, config: AgentConfig, *, rng: random.Random | None = None) -> None:
+        self.config = config
+        self.boot_id = uuid.uuid4().hex
+        self._rng = rng or random.Random()
+        state_dir = config.device.state_dir
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(config)
+        self._journal = Journal(state_dir)
+        self._store = BlobStore(state_dir / "blobs")
+        self._verifier = ArtifactVerifier(self._store, config.limits, config.engine.path)
+        self._client = ControlPlaneClient(config.control_plane, config.device.id)
+        self._downloader = Downloader(self._client, self._store, self._verifier, self.new_backoff, self._in_thread)
+        self.recorder = WindowRecorder(wall_clock_ms(), time.process_time())
+        self.telemetry = TelemetryLog(state_dir / "telemetry", max_bytes=config.telemetry.spool_bytes)
+        self.samples = SampleKeeper(state_dir / "samples", config.samples)
+        self.host = ModelHost(
+            self.recorder,
+            PendingLabels(config.feedback),
+            self.samples,
+            latency_limit_ms=config.limits.latency_p95_ms,
+            on_pair=self._on_pair,
+        )
+        self.server = LocalServer(self.host, config.serving)
+        self.uplink = Uplink(self, self._client)
+        self.life = Life()
+        self._events: deque[Event] = deque()
+        self._is_draining = False
+        self._work: asyncio.Task[None] | None = None
+        self._verified: VerifiedModel | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._pairs_timer: asyncio.TimerHandle | None = None
+        self._guarded_at = 0
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
+        self._benchmark: asyncio.Task[None] | None = None
+        self._benchmarks: dict[str, pb.BenchmarkRequest] = {}
+        self._cancel_benchmark = threading.Event()
+
+    async def start(self) -> None:
+        """Serve the last good model, then take up the action that was under way, then dial out."""
+        self._check_engine()
+        entry = self._journal.read()
+        self.life = entry.life
+        await self._load_current()
+        await self.server.start()
+        logger.info("device %s listens on %s", self.config.device.id, self.server.address)
+        self._journal.write(self.life, self.life.entered_at + entry.spent_s)
+        self.dispatch(words.Resumed(was_clean=entry.was_clean, spent_s=entry.spent_s))
+        self.uplink.start()
+
+    async def stop(self) -> None:
+        """End in order: nothing is lost, and the next start knows that this was no crash."""
+        await self.uplink.stop()
+        self._cancel_benchmark.set()
+        for task in (self._work, self._benchmark):
+            await _cancelled(task)
+        await self.server.stop(STOP_GRACE_S)
+        for timer in (self._tick_timer, self._pairs_timer):
+            if timer is not None:
+                timer.cancel()
+        self._executor.shutdown()
+        self.close_window()
+        self.telemetry.close()
+        self.samples.close()
+        self._journal.write(self.life, time.monotonic(), is_clean_end=True)
+        await self._client.close()
+        os.close(self._lock)
+
+    def new_backoff(self) -> Backoff:
+        control_plane = self.config.control_plane
+        return Backoff(control_plane.backoff_initial_s, control_plane.backoff_cap_s, self._rng)
+
+    def jitter(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(0.8, 1.2)
+
+    @property
+    def running(self) -> ModelRef | None:
+        return self.host.current.ref if self.host.current else None
+
+    def facts(self) -> pb.DeviceFacts:
+        from edge_agent.runtime import available_paths, choose_path
+
+        path = self.host.current.engine.path if self.host.current else choose_path(self.config.engine.path or None)
+        return device_facts(self.config, engine_path=path, engine_paths=available_paths())
+
+    def close_window(self) -> None:
+        """End the telemetry window that is open, if there is a model to say anything about."""
+        if self.host.current is None:
+            return
+        windows = self.recorder.close(
+            wall_clock_ms(),
+            serving=self.host.current.digest,
+            cpu_seconds=time.process_time(),
+            rss_bytes=rss_bytes(),
+        )
+        self.telemetry.append(windows)
+
+    # Events in, actions out.
+
+    def dispatch(self, event: Event) -> None:
+        """Feed the state machine; journals before anything happens."""
+        self._events.append(event)
+        if self._is_draining:
+            return
+        self._is_draining = True
+        try:
+            while self._events:
+                self._advance(self._events.popleft())
+        finally:
+            self._is_draining = False
+        self._arm_tick()
+
+    def _advance(self, event: Event) -> None:
+        now = time.monotonic()
+        result = step(self.life, event, now, self.config.timeouts)
+        if result.life is not self.life:
+            try:
+                self._journal.write(result.life, now)
+            except OSError as error:
+                logger.error("cannot write the journal, trying again in %.0f s: %s", JOURNAL_RETRY_S, error)
+                asyncio.get_running_loop().call_later(JOURNAL_RETRY_S, self.dispatch, event)
+                return
+            if result.life.state is not self.life.state:
+                self._log_state(result.life)
+        self.life = result.life
+        for action in result.actions:
+            self._perform(action)
+
+    def _perform(self, action: words.Action) -> None:
+        match action:
+            case words.Prepare(assignment):
+                self._begin_work(assignment, self._prepare)
+            case words.Download(assignment):
+                self._begin_work(assignment, self._download)
+            case words.Verify(assignment):
+                self._begin_work(assignment, self._verify)
+            case words.Stage(assignment):
+                self._begin_work(assignment, self._stage)
+            case words.Activate(assignment):
+                self._begin_work(assignment, self._activate)
+            case words.StartPairing(_, terms, pairs):
+                self.host.start_pairing(terms, pairs)
+                self._guarded_at = 0
+            case words.Promote():
+                self._promote()
+            case words.Revert():
+                self.host.revert()
+                self._verified = None
+                self._collect_garbage()
+            case words.CancelWork():
+                if self._work is not None:
+                    self._work.cancel()
+            case words.SendReports():
+                self.uplink.wake_reports()
+
+    def _promote(self) -> None:
+        reach("before-promote")
+        self.host.promote()
+        reach("promoted")
+        self._verified = None
+        self._collect_garbage()
+
+    # Work. Each returns the event that answers its action.
+
+    def _begin_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
+        if self._work is not None:
+            self._work.cancel()
+        self._cancel_benchmark.set()
+        self._work = asyncio.create_task(self._run_work(assignment, work), name=work.__name__)
+
+    async def _run_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
+        generation = assignment.generation
+        try:
+            answer: Event = await work(assignment)
+        except ModelRefusedError as error:
+            answer = words.Refused(generation, str(error))
+        except (EspalierError, OSError, MemoryError) as error:
+            answer = words.WorkFailed(generation, str(error) or type(error).__name__)
+        except Exception as error:
+            logger.exception("%s failed", work.__name__)
+            answer = words.WorkFailed(generation, f"unexpected {type(error).__name__}: {error}")
+        self.dispatch(answer)
+
+    async def _prepare(self, assignment: Assignment) -> Event:
+        self._verifier.check_stated_size(assignment.model)
+        self._store.check_room(assignment.model.size_bytes)
+        return words.Prepared(assignment.generation, self._downloader.is_complete(assignment.model))
+
+    async def _download(self, assignment: Assignment) -> Event:
+        await self._downloader.fetch(assignment.model)
+        return words.Downloaded(assignment.generation)
+
+    async def _verify(self, assignment: Assignment) -> Event:
+        try:
+            self._verified = await self._in_thread(lambda: self._verifier.verify(assignment.model))
+        except BlobMissingError as error:
+            return words.BlobsMissing(assignment.generation, str(error))
+        reach("verified")
+        return words.Verified(assignment.generation)
+
+    async def _stage(self, assignment: Assignment) -> Event:
+        await self._in_thread(self._store.sync)
+        return words.Staged(assignment.generation)
+
+    async def _activate(self, assignment: Assignment) -> Event:
+        verified = self._verified
+        if verified is None or verified.ref != assignment.model:  # a process before this one had verified it
+            verified = await self._in_thread(lambda: self._verifier.verify(assignment.model))
+        self._verified = verified
+        self.host.activate(verified)
+        return words.Activated(assignment.generation)
+
+    async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _check_engine(self) -> None:
+        from edge_agent.runtime import choose_path
+
+        if choose_path(self.config.engine.path or None) == "reference":
+            logger.warning(REFERENCE_WARNING)
+
+    # The model that served last.
+
+    async def _load_current(self) -> None:
+        """Load the current model, or the previous where the current no longer verifies."""
+        while (current := self.life.current) is not None:
+            try:
+                self.host.serve(await self._in_thread(lambda ref=current: self._verifier.verify(ref)))  # type: ignore[misc]
+                return
+            except (ModelError, MemoryError) as error:
+                logger.error("the current model %s no longer verifies: %s", current.digest[:12], error)
+                self.life = step(self.life, words.CurrentBroken(current.digest), 0.0, self.config.timeouts).life
+
+    def restore_broken(self) -> None:
+        """Fetch the model again that no longer verified at the start; called while the control plane is there."""
+        broken = self.life.broken
+        if broken is None or self.life.state not in AT_REST or (self._work is not None and not self._work.done()):
+            return
+        self._work = asyncio.create_task(self._restore(broken), name="restore")
+
+    async def _restore(self, broken: ModelRef) -> None:
+        try:
+            await self._downloader.fetch(broken)
+            model = await self._in_thread(lambda: self._verifier.verify(broken))
+        except (EspalierError, OSError, MemoryError) as error:
+            logger.warning("cannot restore model %s: %s", broken.digest[:12], error)
+            return
+        self.dispatch(words.CurrentRestored(broken.digest))
+        self.host.serve(model)
+
+    def _collect_garbage(self) -> None:
+        """Remove blobs that no model refers to which serves, may serve again, or is on its way."""
+        life = self.life
+        keep: set[str] = set()
+        under_test = [read_model_ref(request.model) for request in self._benchmarks.values()]
+        for ref in (life.current, life.previous, life.broken, candidate(life), *under_test):
+            if ref is None:
+                continue
+            keep.add(ref.digest)
+            with contextlib.suppress(ModelError):
+                keep.update(blob.sha256.hex() for blob in self._verifier.required_blobs(ref))
+        freed = self._store.collect(keep)
+        if freed:
+            logger.info("removed %d bytes of models that are no longer needed", freed)
+
+    # Probation.
+
+    def _on_pair(self, probation: PairedProbation) -> None:
+        if probation.answered - self._guarded_at >= GUARD_EVERY_PAIRS:
+            self._guard(probation)
+        if self._pairs_timer is None and self.host.probation is not None:
+            interval_s = self.config.control_plane.report_interval_s
+            self._pairs_timer = asyncio.get_running_loop().call_later(interval_s, self._report_pairs)
+
+    def _guard(self, probation: PairedProbation) -> None:
+        self._guarded_at = probation.answered
+        reason = probation.tripped_guard()
+        if reason is not None:
+            self.count_pairs()
+            self.dispatch(words.GuardTripped(self.life.generation, reason))
+
+    def _report_pairs(self) -> None:
+        self.count_pairs()
+        if self.host.probation is not None:
+            self._guard(self.host.probation)
+
+    def count_pairs(self) -> None:
+        """Bring the pair counts so far into the life, and with it into the journal and the next report."""
+        if self._pairs_timer is not None:
+            self._pairs_timer.cancel()
+            self._pairs_timer = None
+        if self.host.probation is not None and self.life.state is State.PROBATION:
+            pairs = self.host.probation.to_bytes()
+            if pairs != self.life.pairs:
+                self.dispatch(words.PairsCounted(self.life.generation, pairs))
+
+    def _arm_tick(self) -> None:
+        """Have the state machine look at the clock when its present state times out, and not before."""
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+            self._tick_timer = None
+        due = deadline(self.life, self.config.timeouts)
+        if due is not None:
+            wait_s = max(0.0, due - time.monotonic()) + 0.01
+            self._tick_timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
+
+    def _tick(self) -> None:
+        self._tick_timer = None
+        self.count_pairs()
+        self.dispatch(words.Tick())
+
+    # Benchmarks.
+
+    def offer_benchmarks(self, requests: list[pb.BenchmarkRequest]) -> None:
+        """Run what the control plane asks for, one at a time and only while no action is under way."""
+        self._benchmarks = {request.id: request for request in requests if not self.uplink.has_benchmark(request.id)}
+        idle = self.life.state in AT_REST and (self._benchmark is None or self._benchmark.done())
+        if self._benchmarks and idle:
+            self._cancel_benchmark.clear()
+            self._benchmark = asyncio.create_task(self._run_benchmarks(), name="benchmarks")
+
+    async def _run_benchmarks(self) -> None:
+        while self._benchmarks and self.life.state in AT_REST:
+            request = next(iter(self._benchmarks.values()))
+            report = pb.BenchmarkReport(id=request.id)
+            try:
+                report.measurement.CopyFrom(await self._run_benchmark(request))
+            except Cancelled:
+                return
+            except (EspalierError, OSError, MemoryError) as error:
+                report.error = str(error) or type(error).__name__
+            except Exception as error:
+                logger.exception("benchmark %s failed", request.id)
+                report.error = f"unexpected {type(error).__name__}"
+            self._benchmarks.pop(request.id, None)
+            self.uplink.report_benchmark(report)
+        self._collect_garbage()
+
+    async def _run_benchmark(self, request: pb.BenchmarkRequest) -> object:
+        ref = read_model_ref(request.model)
+        await self._downloader.fetch(ref)
+        model = await self._in_thread(lambda: self._verifier.verify(ref))
+        logger.info("benchmark %s of model %s: %d runs", request.id, ref.digest[:12], request.runs)
+        return await self._in_thread(
+            lambda: run_benchmark(
+                model,
+                warmup=request.warmup,
+                runs=request.runs,
+                device_class=self.config.device.device_class,
+                cancel=self._cancel_benchmark,
+            )
+        )
+
+    def _log_state(self, life: Life) -> None:
+        model = life.assignment.model.digest[:12] if life.assignment else "none"
+        detail = life.outbox[-1].detail if life.outbox else ""
+        level = logging.WARNING if life.state in (State.FAILED, State.ROLLED_BACK, State.REJECTED) else logging.INFO
+        name = life.state.name.lower()
+        logger.log(
+            level, "generation %d, model %s: %s%s", life.generation, model, name, f": {detail}" if detail else ""
+        )
+
+
+def _lock(config: AgentConfig) -> int:
+    """Claim the state folder; the lock ends with the process, however it ends."""
+    path = config.device.state_dir / "lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConfigError(f"another agent uses {config.device.state_dir}; give each its own device.state_dir") from None
+    return descriptor
+
+
+async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
