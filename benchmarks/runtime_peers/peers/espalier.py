@@ -1,0 +1,77 @@
+"""This project: `orchestrator.compression.compress`, run by `edge_agent.runtime` from raw bytes, without numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime_peers.peers import SAMPLE_COUNT
+
+MODEL = "model.pb"
+
+
+def convert(network: str, precision: str, folder: Path) -> None:
+    from orchestrator.compression import Recipe, compress
+    from runtime_peers import networks
+
+    pixels = networks.calibration_pixels(network)
+    splits, model = _as_images(pixels, networks.build(network))
+    recipe = Recipe(weight_bits=4 if precision == "int4" else 8, calibration_count=len(pixels))
+    artifact = compress(model, splits, recipe, name=network)
+    (folder / MODEL).write_bytes(artifact.model)
+    for digest, blob in artifact.blobs.items():
+        (folder / digest.hex()).write_bytes(blob)
+    (folder / "samples.bin").write_bytes(splits.calibrate.inputs[:SAMPLE_COUNT].tobytes())
+
+
+def _as_images(pixels, model):
+    """The calibration inputs as splits of images, and the network; feature vectors become one row of pixels."""
+    import numpy as np
+    from torch import nn
+
+    from orchestrator.compression import Split, Splits
+    from runtime_peers import networks
+
+    outputs = model(networks.to_tensor(pixels[:1])).shape[-1]
+    if pixels.ndim == 2:
+        model = nn.Sequential(nn.Flatten(), model).eval()
+        pixels = pixels[:, np.newaxis, np.newaxis, :]
+    images = np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+    calibrate = Split(images, np.zeros(len(images), np.int64))
+    none = calibrate.take(slice(0))
+    channels = images.shape[-1]
+    splits = Splits(
+        train=none,
+        calibrate=calibrate,
+        choose=none,
+        certify=none,
+        labels=tuple(map(str, range(outputs))),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+    )
+    return splits, model
+
+
+class Session:
+    def __init__(self, folder: Path, threads: int, path: str) -> None:
+        from edge_agent.runtime import load_model
+
+        options = {"threads": threads} if threads > 1 else {}  # an engine without threads says so: TypeError
+        self._engine = load_model(
+            (folder / MODEL).read_bytes(),
+            lambda digest: (folder / digest.hex()).read_bytes(),
+            path=path or None,
+            **options,
+        )
+        self._infer = self._engine.infer_raw
+        self.engine_path = self._engine.path
+
+    def call(self) -> object:
+        return self._infer(self._sample)
+
+    def bind(self, sample: bytes) -> None:
+        self._sample = sample
+
+    def output(self) -> list[float]:
+        import array
+
+        return array.array("f", self._engine.dequantize(self.call())).tolist()
