@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
-from orchestrator.records import ClassModel, Device, Gate, RolloutDevice, Wave
+from orchestrator.records import ClassModel, Device, Gate, Rollout, RolloutDevice, RolloutState, Wave
 
 
 def model_for(device_class: str, models: Iterable[ClassModel]) -> str | None:
@@ -78,3 +78,23 @@ def _entry(device: Device, digest: str, model_name: str) -> RolloutDevice:
     return RolloutDevice(
         device_id=device.id, model_digest=digest, previous_digest=previous if previous != digest else ""
     )
+
+
+def newcomers(devices: Iterable[Device], rollouts: Iterable[Rollout]) -> dict[str, list[str]]:
+    """Devices that were never given anything, by the rollout whose model they should get: the last that succeeded.
+
+    Args:
+        devices: those without an assignment.
+        rollouts: newest first. While one is under way that is meant for a device's class, that device waits for its
+            end: only then is it known which model is the right one.
+    """
+    known = list(rollouts)
+    joining: dict[str, list[str]] = {}
+    for device in devices:
+        meant = [rollout for rollout in known if model_for(device.facts.device_class, rollout.models)]
+        if any(rollout.state is RolloutState.RUNNING for rollout in meant):
+            continue
+        proven = next((rollout for rollout in meant if rollout.state is RolloutState.SUCCEEDED), None)
+        if proven is not None:
+            joining.setdefault(proven.id, []).append(device.id)
+    return joining

@@ -80,8 +80,11 @@ class Samples:
 
     # ---- what is here
 
-    def count(self, device_id: str) -> int:
+    def count(self, device_id: str, *, model_digest: str = "") -> int:
+        """Samples held of a device; of requests that this model answered, where one is named."""
         query = select(func.count()).where(_samples.device_id == device_id)
+        if model_digest:
+            query = query.where(_samples.model_digest == model_digest)
         return int(self.connection.execute(query).scalar_one())
 
     def stats(self, device_id: str = "") -> list[SampleStats]:

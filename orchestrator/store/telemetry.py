@@ -143,6 +143,20 @@ class Telemetry:
                 query = query.where(column == wanted)
         return self._add_up(query, since_ms, until_ms)
 
+    def first_totals(self, *, device_id: str, model_digest: str, min_requests: int, limit: int) -> WindowTotals | None:
+        """The first windows of a model on a device, added up until they hold `min_requests`, at most `limit` of them."""
+        query = select(schema.windows).where(_windows.device_id == device_id, _windows.model_digest == model_digest)
+        builder = None
+        requests = 0
+        for row in self.connection.execute(query.order_by(_windows.id).limit(limit)):
+            builder = builder or TotalsBuilder(device_id, model_digest)
+            window = fleet_pb2.Window.FromString(row.body)
+            builder.add(window, row.device_class)
+            requests += window.requests
+            if requests >= min_requests:
+                break
+        return builder.build() if builder is not None else None
+
     def _add_up(self, query: Select[tuple[object, ...]], since_ms: int, until_ms: int) -> list[WindowTotals]:
         builders: dict[tuple[str, str], TotalsBuilder] = {}
         for row in self.connection.execute(query.order_by(_windows.device_id, _windows.id)):
