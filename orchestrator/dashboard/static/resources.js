@@ -9,18 +9,17 @@ export function jobCard(job) {
   ];
   if (!isOver) children.push(element("progress", { max: 1, value: job.progress }));
   if (job.decision_id) children.push(text("started by a decision of the loop", "soft"));
-  for (const candidate of job.candidates) children.push(candidateLine(candidate));
+  if (job.candidates.length) children.push(element("div", { className: "candidates" }, job.candidates.map(candidateLine)));
   return element("article", { className: "card" }, children);
 }
 
 function candidateLine(candidate) {
   const p95 = candidate.measurements.map((m) => `${m.device_class} ${milliseconds(m.latency_p95_us)}`).join(", ");
   const chosen = candidate.chosen_for.length ? [text(`for ${candidate.chosen_for.join(", ")}`, "badge good")] : [];
-  const line = element("div", { className: "row", title: candidate.verdict }, [
+  return element("div", { className: "row", title: candidate.verdict }, [
     element("span", {}, [text(`${candidate.name} `), ...chosen]),
     text(`${percent(candidate.accuracy)} · ${size(candidate.model_bytes)}${p95 ? ` · p95 ${p95}` : ""}`, "soft"),
   ]);
-  return line;
 }
 
 export function rolloutCard(rollout) {
