@@ -82,6 +82,11 @@ class EmbeddedCluster:
         head = self._read_record()
         return head if head is not None and head.is_alive() else None
 
+    def is_healthy(self) -> bool:
+        """Whether the recorded head lives and its control store answers."""
+        head = self.current()
+        return head is not None and _answers(head.address)
+
     def start(self) -> Head:
         """Return the living head, or reap what is left of a dead one and start another.
 

@@ -17,6 +17,8 @@ _QUIET = {
     "RAY_DEDUP_LOGS": "1",
     # Ray's hook for `uv run` can stall for minutes where the interpreter was started by it.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # `submit` has decided what belongs to the working directory; a .gitignore in it shall not decide again.
+    "RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a warning about GPU masking on every start
 }
 

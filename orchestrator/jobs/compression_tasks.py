@@ -1,0 +1,147 @@
+"""Ray tasks that make, time and certify compressed models, each by the very engine that devices run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from edge_agent.runtime import load_model
+from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.model import parse_model
+from orchestrator.compression.artifact import Artifact
+from orchestrator.compression.certificate import compare_paired
+from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.recipe import Recipe, Scheme
+from orchestrator.compression.training.distillation import distill
+from orchestrator.datasets import Split, Splits
+from orchestrator.jobs.control_plane import ControlPlane
+from orchestrator.jobs.orders import CandidateOrder, NetworkRef
+from orchestrator.jobs.repair_data import RepairData
+from orchestrator.jobs.stages import Blob, StageOutput
+from orchestrator.jobs.worker import TaskContext, load_network
+from protos import model_pb2
+
+MODEL = "model"
+GOLDEN = "golden"
+TIMING_BUDGET_S = 30.0
+
+
+def make_candidate(
+    context: TaskContext, order: CandidateOrder, splits: Splits, returned: RepairData | None
+) -> StageOutput:
+    """Prune and train back, where asked; compress; judge on the choose split."""
+    context.set_up()
+    control_plane = context.control_plane()
+    network = load_network(order.network, control_plane)
+    if order.spec.prune is not None:
+        network = _pruned(context, order, network, splits, returned)
+    quantize = order.spec.quantize
+    recipe = Recipe(scheme=Scheme(quantize.scheme), weight_bits=quantize.weight_bits)
+    artifact = compress(network, splits, recipe, name=order.model_name, on_progress=context.report.part(0.5, 0.9))
+    engine = artifact.load()
+    metrics: dict[str, Any] = {
+        "accuracy": evaluate(engine, splits.choose).accuracy,
+        "model_bytes": artifact.size_bytes,
+        "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
+        "recipe_json": recipe.to_json(),
+    }
+    if returned:
+        metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy
+    return StageOutput(blobs=_put_artifact(control_plane, artifact), metrics=metrics)
+
+
+def certify_models(
+    context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: Split
+) -> list[dict[str, Any]]:
+    """What each model answers on the certify split, paired with the teacher's answers to the same samples."""
+    context.set_up()
+    control_plane = context.control_plane()
+    preprocessing = Preprocessing.of(splits)
+    reference = evaluate_network(load_network(teacher, control_plane), certify, preprocessing=preprocessing)
+    return [
+        dataclasses.asdict(
+            compare_paired(evaluate(_load_engine(control_plane, digest), certify).correct, reference.correct)
+        )
+        for digest in model_digests
+    ]
+
+
+def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) -> dict[str, Any]:
+    """Time one model on the worker's own CPU, as an agent would on a device: single golden inputs in turn."""
+    control_plane = context.control_plane()
+    engine = _load_engine(control_plane, model_digest)
+    assert engine.graph.golden is not None  # the format asks for golden vectors
+    golden = model_pb2.GoldenVectors.FromString(control_plane.get_blob(engine.graph.golden.sha256.hex()))
+    inputs = [case.raw for case in golden.cases if case.WhichOneof("input") == "raw"]
+    latencies_us: list[float] = []
+    ends_at = time.monotonic() + TIMING_BUDGET_S
+    for run in range(-warmup, runs):
+        if latencies_us and time.monotonic() > ends_at:
+            break
+        begun = time.perf_counter_ns()
+        engine.infer_raw(inputs[run % len(inputs)])
+        if run >= 0:
+            latencies_us.append((time.perf_counter_ns() - begun) / 1000)
+    latencies_us.sort()
+    return {
+        "engine_path": engine.path,
+        "latency_p50_us": _quantile(latencies_us, 0.50),
+        "latency_p95_us": _quantile(latencies_us, 0.95),
+        "runs": len(latencies_us),
+        "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
+    }
+
+
+def _pruned(
+    context: TaskContext, order: CandidateOrder, network: nn.Module, splits: Splits, returned: RepairData | None
+) -> nn.Module:
+    from orchestrator.compression.prune import prune_channels
+
+    assert order.spec.prune is not None
+    preprocessing = Preprocessing.of(splits)
+    fraction, epochs = order.spec.prune.macs_fraction, order.spec.prune.epochs
+    pruned = prune_channels(network, splits.train, preprocessing=preprocessing, macs_fraction=fraction, seed=order.seed)
+    if epochs:
+        distill(
+            pruned,
+            load_network(order.teacher, context.control_plane()),
+            splits.train,
+            preprocessing=preprocessing,
+            epochs=epochs,
+            temperature=order.learning.temperature,
+            alpha=order.learning.alpha,
+            batch_size=order.learning.batch_size,
+            learning_rate=order.learning.learning_rate,
+            seed=order.seed,
+            extra=returned.train if returned else None,
+            on_progress=context.report.part(0.1, 0.5),
+        )
+    return pruned
+
+
+def _put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:
+    """Tensors first and the model last, so that a model that is there has all it refers to."""
+    golden = parse_model(artifact.model).golden
+    blobs = {}
+    for index, (sha256, content) in enumerate(sorted(artifact.blobs.items())):
+        name = GOLDEN if golden is not None and sha256 == golden.sha256 else f"tensor-{index:03}"
+        blobs[name] = control_plane.put_blob(content)
+    blobs[MODEL] = control_plane.put_blob(artifact.model)
+    return blobs
+
+
+def _load_engine(control_plane: ControlPlane, model_digest: str) -> Engine:
+    model = control_plane.get_blob(model_digest)
+    return load_model(model, lambda sha256: control_plane.get_blob(sha256.hex()))
+
+
+def _quantile(ordered: Sequence[float], q: float) -> float:
+    """The smallest value that at least a share q of all does not exceed."""
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)]

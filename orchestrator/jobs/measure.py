@@ -1,0 +1,105 @@
+"""Latency of candidates on the device classes they are meant for: measured there, never estimated.
+
+Orders are idempotent by job, model and class, so a driver that starts again finds what devices have measured already.
+Where a class has no device, or its devices do not answer, the job's own CPU stands in and the figure says so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.jobs.figures import measurement_record
+from orchestrator.records import Measurement
+from orchestrator.spec import BenchmarkSpec
+from protos import model_pb2, operator_pb2
+
+EVERY_CLASS = "*"
+_POLL_S = 0.25
+_ANSWER_TIMEOUT_S = 600.0  # the control plane closes what nobody answers; this is for when it cannot
+
+
+class BenchmarkService(Protocol):
+    """The part of the control plane that is needed here."""
+
+    def device_classes(self) -> list[str]: ...
+    def request_benchmark(self, order: operator_pb2.BenchmarkOrder) -> operator_pb2.Benchmark: ...
+    def get_benchmark(self, benchmark_id: str) -> operator_pb2.Benchmark: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurableModel:
+    """One distinct model: the digest and size of its file."""
+
+    digest: str
+    size_bytes: int
+
+
+TimeHere = Callable[[str], Mapping[str, Any]]  # digest to engine_path, latencies, runs, peak_ram_bytes
+Tell = Callable[[float, str], None]
+
+
+def measure_models(
+    service: BenchmarkService,
+    models: Sequence[MeasurableModel],
+    target_classes: Sequence[str],
+    spec: BenchmarkSpec,
+    *,
+    job_id: str,
+    time_here: TimeHere,
+    tell: Tell,
+    answer_timeout_s: float = _ANSWER_TIMEOUT_S,
+) -> dict[str, list[Measurement]]:
+    """Measurements by model digest, each model on each target's class ("*": every class with a device)."""
+    classes = _concrete(target_classes, service)
+    open_orders = {
+        (model.digest, device_class): service.request_benchmark(_order(job_id, model, device_class, spec))
+        for model in models
+        for device_class in classes
+    }
+    answered: dict[tuple[str, str], list[Measurement]] = {}
+    stand_ins: dict[str, Mapping[str, Any]] = {}
+    deadline = time.monotonic() + answer_timeout_s
+    total = len(open_orders)
+    while open_orders:
+        for key, benchmark in list(open_orders.items()):
+            digest, device_class = key
+            settled = benchmark.no_device or benchmark.done or time.monotonic() > deadline
+            if not settled:
+                open_orders[key] = service.get_benchmark(benchmark.id)
+                continue
+            del open_orders[key]
+            measured = [measurement_record(message) for message in benchmark.measurements]
+            if not measured:
+                if digest not in stand_ins:
+                    stand_ins[digest] = time_here(digest)
+                measured = [Measurement(device_class=device_class, on_control_plane=True, **stand_ins[digest])]
+            answered[key] = measured
+            tell(len(answered) / total, f"{len(answered)} of {total} measurements")
+        if open_orders:
+            time.sleep(_POLL_S)
+    return {
+        digest: [m for (measured_digest, _), found in answered.items() if measured_digest == digest for m in found]
+        for digest in {model.digest: None for model in models}
+    }
+
+
+def _concrete(target_classes: Sequence[str], service: BenchmarkService) -> list[str]:
+    named = [name for name in dict.fromkeys(target_classes) if name != EVERY_CLASS]
+    if EVERY_CLASS not in target_classes:
+        return named
+    present = [name for name in service.device_classes() if name not in named]
+    return named + present if named or present else [EVERY_CLASS]
+
+
+def _order(job_id: str, model: MeasurableModel, device_class: str, spec: BenchmarkSpec) -> operator_pb2.BenchmarkOrder:
+    return operator_pb2.BenchmarkOrder(
+        job_id=job_id,
+        device_class=device_class,
+        model=model_pb2.BlobRef(sha256=bytes.fromhex(model.digest), size_bytes=model.size_bytes),
+        warmup=spec.warmup,
+        runs=spec.runs,
+        devices=spec.devices,
+    )

@@ -1,0 +1,84 @@
+"""Statements about a chosen model, and its publication. What a statement says was computed before; here it is put."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.jobs.code_version import library_versions
+from orchestrator.jobs.control_plane import ControlPlane, blob_ref
+from orchestrator.jobs.figures import measurement_message
+from orchestrator.jobs.stages import Blob
+from orchestrator.records import Candidate
+from protos import model_pb2, operator_pb2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ancestry:
+    """Where the models of one job come from; digests are hex, empty where there is none."""
+
+    job_id: str
+    teacher: str
+    student: str
+    parent_model: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenModel:
+    candidate: Candidate
+    model: Blob
+    blobs: tuple[Blob, ...]  # tensors and golden vectors
+    recipe_json: str
+    certificate: Mapping[str, Any]  # fields of compression.certificate.PairedComparison
+    certify_digest: str
+
+
+def publish(control_plane: ControlPlane, chosen: ChosenModel, ancestry: Ancestry) -> operator_pb2.PublishedModel:
+    """Put the statements as blobs and record the model."""
+    issued_at_ms = time.time_ns() // 1_000_000
+    statements = [
+        control_plane.put_blob(statement.SerializeToString(deterministic=True))
+        for statement in _statements(chosen, ancestry, issued_at_ms)
+    ]
+    return control_plane.publish_model(
+        operator_pb2.PublishModelRequest(
+            job_id=ancestry.job_id,
+            model=blob_ref(chosen.model),
+            blobs=[blob_ref(blob) for blob in chosen.blobs],
+            statements=[blob_ref(blob) for blob in statements],
+        )
+    )
+
+
+def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> list[model_pb2.Statement]:
+    sha256 = bytes.fromhex(chosen.model.digest)
+    lineage = model_pb2.Lineage(
+        job_id=ancestry.job_id,
+        candidate=chosen.candidate.name,
+        recipe_json=chosen.recipe_json,
+        teacher_sha256=bytes.fromhex(ancestry.teacher),
+        student_sha256=bytes.fromhex(ancestry.student),
+        parent_model_sha256=bytes.fromhex(ancestry.parent_model),
+        versions=library_versions(),
+    )
+    certificate = model_pb2.Certificate(
+        samples=chosen.certificate["samples"],
+        correct=chosen.certificate["correct"],
+        teacher_correct=chosen.certificate["teacher_correct"],
+        only_model_correct=chosen.certificate["only_model_correct"],
+        only_teacher_correct=chosen.certificate["only_teacher_correct"],
+        accuracy_drop_upper_95=chosen.certificate["accuracy_drop_upper_95"],
+        split_sha256=bytes.fromhex(chosen.certify_digest),
+        model_bytes=chosen.candidate.model_bytes,
+    )
+    bodies = [
+        model_pb2.Statement(lineage=lineage),
+        model_pb2.Statement(certificate=certificate),
+        *(model_pb2.Statement(measurement=measurement_message(m)) for m in chosen.candidate.measurements),
+    ]
+    for statement in bodies:
+        statement.model_sha256 = sha256
+        statement.issued_at_ms = issued_at_ms
+    return bodies

@@ -1,0 +1,84 @@
+"""Ray tasks that need data or make float networks: the splits, the returned samples, the student.
+
+Each fetches what it needs as blobs or from Ray's object store, computes with `orchestrator.compression`, and returns
+digests and figures. Which stage is run, or taken from the cache, is the driver's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from orchestrator.compression.checkpoint import save_checkpoint
+from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.evaluation import evaluate_network
+from orchestrator.compression.training.distillation import distill
+from orchestrator.datasets import Split, Splits
+from orchestrator.jobs.orders import DataFacts, NetworkRef, StudentOrder
+from orchestrator.jobs.repair_data import RepairData, ReturnedSample, divide_returned, mixed_calibration, sample_of
+from orchestrator.jobs.stages import StageOutput
+from orchestrator.jobs.user_code import build_network, load_splits
+from orchestrator.jobs.worker import TaskContext, load_network
+from orchestrator.spec import DataSpec
+
+REPAIR_TRAIN_SAMPLES = 12_000
+"""A repair rehearses what the student knew; it need not see all of it again, and shall end within a minute."""
+
+
+def load_data(context: TaskContext, spec: DataSpec) -> tuple[DataFacts, Splits, Split]:
+    """The facts, the splits without `certify`, and `certify` by itself: only the certificate's task is given that."""
+    context.set_up()
+    splits = load_splits(spec.entrypoint, spec.args)
+    facts = DataFacts(
+        digest=splits.digest(),
+        certify_digest=splits.certify.digest(),
+        counts={name: len(split) for name, split in splits.named().items()},
+    )
+    return facts, dataclasses.replace(splits, certify=splits.certify.take(slice(0, 0))), splits.certify
+
+
+def load_returned(
+    context: TaskContext, device_ids: list[str], splits: Splits, certify: Split, seed: int
+) -> tuple[str, Splits, RepairData]:
+    """The digest of the returned samples, the splits for a repair, and the samples divided."""
+    stored = context.control_plane().list_samples(device_ids)
+    samples = [ReturnedSample(entry.sample.raw, entry.sample.label) for entry in stored]
+    returned = divide_returned(samples, dataclasses.replace(splits, certify=certify))
+    repair_splits = dataclasses.replace(
+        splits,
+        train=sample_of(splits.train, REPAIR_TRAIN_SAMPLES, seed=seed),
+        calibrate=mixed_calibration(splits.calibrate, returned.train, seed=seed),
+    )
+    return returned.digest(), repair_splits, returned
+
+
+def distill_student(
+    context: TaskContext, order: StudentOrder, splits: Splits, returned: RepairData | None
+) -> StageOutput:
+    """Train the student under the teacher; with returned samples, on those too."""
+    context.set_up()
+    control_plane = context.control_plane()
+    preprocessing = Preprocessing.of(splits)
+    if order.start:
+        student = load_network(NetworkRef(entrypoint=order.spec.entrypoint, checkpoint=order.start), control_plane)
+    else:
+        student = build_network(order.spec.entrypoint, seed=order.seed)
+    if order.epochs:
+        distill(
+            student,
+            load_network(order.teacher, control_plane),
+            splits.train,
+            preprocessing=preprocessing,
+            epochs=order.epochs,
+            temperature=order.spec.temperature,
+            alpha=order.spec.alpha,
+            batch_size=order.spec.batch_size,
+            learning_rate=order.spec.learning_rate,
+            seed=order.seed,
+            extra=returned.train if returned else None,
+            on_progress=context.report.part(0.0, 0.95),
+        )
+    metrics = {"accuracy": evaluate_network(student, splits.choose, preprocessing=preprocessing).accuracy}
+    if returned:
+        judged = evaluate_network(student, returned.held_out, preprocessing=preprocessing)
+        metrics["returned_accuracy"] = judged.accuracy
+    return StageOutput(blobs={"checkpoint": control_plane.put_blob(save_checkpoint(student))}, metrics=metrics)
