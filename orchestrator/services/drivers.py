@@ -21,7 +21,7 @@ from protos import operator_pb2, operator_pb2_grpc
 
 CANDIDATES = 64
 SAMPLES_PER_PAGE = 256
-SAMPLES_PAGE_BYTES = 2 << 20
+SAMPLES_PAGE_BYTES = 16 << 20
 
 
 class DriversService(operator_pb2_grpc.DriversServicer):

@@ -10,8 +10,8 @@ import re
 from contextvars import ContextVar
 
 from orchestrator.errors import UnauthenticatedError
+from orchestrator.metadata import DEVICE_ID_KEY
 
-DEVICE_ID_KEY = "espalier-device-id"
 DEVICE_ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _device: ContextVar[str] = ContextVar("device")

@@ -30,8 +30,9 @@ from protos import fleet_pb2_grpc, operator_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_BYTES = 1 << 20
-"""Of what comes in; larger data travels in chunks."""
+AGENT_MESSAGE_BYTES = 1 << 20
+"""Of what comes in from agents; larger data travels in chunks."""
+OPERATOR_MESSAGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,14 @@ class ServerSettings:
     min_ping_interval_s: float = 20.0
 
 
-def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+def server_options(settings: ServerSettings, message_bytes: int) -> list[tuple[str, int]]:
     pending = 2 * settings.expected_agents
     return [
         # At its default a burst of reconnecting agents loses a tenth of its calls or more.
         ("grpc.server.max_pending_requests", pending),
         ("grpc.server.max_pending_requests_hard_limit", 2 * pending),
         ("grpc.max_concurrent_streams", settings.max_concurrent_streams),  # bounds rapid reset
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", message_bytes),
         ("grpc.server_handshake_timeout_ms", int(settings.handshake_timeout_s * 1000)),  # slowloris
         ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),  # rebalances, ends old identities
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
@@ -90,14 +91,15 @@ class ControlServers:
         self._healths: list[tuple[health.aio.HealthServicer, str]] = []
         self._tasks: list[asyncio.Task[None]] = []
         settings = settings or ServerSettings()
-        self._agents = self._server(
-            settings, BoundaryInterceptor(observe, needs_device=True), "espalier.fleet.v1.Fleet"
-        )
+        boundary = BoundaryInterceptor(observe, needs_device=True)
+        options = server_options(settings, AGENT_MESSAGE_BYTES)
+        self._agents = self._server(options, boundary, "espalier.fleet.v1.Fleet")
         fleet = FleetService(database, blobs, self.liveness, self.doorbells, times or FleetTimes())
         add: Any = fleet_pb2_grpc  # generated code is not typed
         add.add_FleetServicer_to_server(fleet, self._agents)
         boundary = BoundaryInterceptor(observe, needs_device=False)
-        self._operators = self._server(settings, boundary, "espalier.operator.v1.Jobs")
+        options = server_options(settings, OPERATOR_MESSAGE_BYTES)
+        self._operators = self._server(options, boundary, "espalier.operator.v1.Jobs")
         add = operator_pb2_grpc
         add.add_JobsServicer_to_server(JobsService(database, blobs), self._operators)
         add.add_ModelsServicer_to_server(ModelsService(database), self._operators)
@@ -136,8 +138,8 @@ class ControlServers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.liveness.flush()
 
-    def _server(self, settings: ServerSettings, boundary: BoundaryInterceptor, service: str) -> grpc.aio.Server:
-        server = grpc.aio.server(interceptors=[boundary], options=server_options(settings))
+    def _server(self, options: list[tuple[str, int]], boundary: BoundaryInterceptor, service: str) -> grpc.aio.Server:
+        server = grpc.aio.server(interceptors=[boundary], options=options)
         servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         self._healths.append((servicer, service))

@@ -8,6 +8,7 @@ from grpc import StatusCode
 
 from edge_agent.errors import ModelFormatError, SketchError
 from orchestrator import errors
+from orchestrator.metadata import NEXT_SEQ_KEY, RETRY_AFTER_KEY
 from orchestrator.spec import SpecError
 
 STATUS: dict[type[Exception], StatusCode] = {
@@ -38,8 +39,6 @@ STATUS: dict[type[Exception], StatusCode] = {
 }
 """Every type of orchestrator.errors by itself, and those of pure code that says what is wrong with a request."""
 
-RETRY_AFTER_KEY = "espalier-retry-after-s"
-NEXT_SEQ_KEY = "espalier-next-seq"
 MESSAGE_LIMIT = 2000  # a status travels in a header, which has a size limit of its own
 
 

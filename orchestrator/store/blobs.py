@@ -17,6 +17,7 @@ from pathlib import Path
 import fsspec
 
 from orchestrator.errors import (
+    BusyError,
     ConflictError,
     CorruptBlobError,
     NotFoundError,
@@ -123,7 +124,8 @@ class BlobStore:
 
         Raises:
             TooLargeError: more than this store accepts.
-            ConflictError: `offset` is beyond what is here, or another upload of this blob is under way.
+            ConflictError: `offset` is beyond what is here.
+            BusyError: another upload of this blob is under way.
         """
         if self.size(digest) == size_bytes:
             return None
@@ -131,7 +133,7 @@ class BlobStore:
             raise TooLargeError(f"a blob may have {self._size_limit} bytes, not {size_bytes}")
         with self._lock:
             if digest in self._busy:
-                raise ConflictError(f"another upload of blob {digest} is under way")
+                raise BusyError(f"another upload of blob {digest} is under way", retry_after_s=0.5)
             received = self.received(digest)
             if offset > received:
                 raise ConflictError(f"{received} bytes of blob {digest} are here, the upload cannot go on at {offset}")

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine
 
 from orchestrator.errors import BusyError, OrchestratorError, StorageError, StorageFullError, UnavailableError
 from orchestrator.store import migrate
-from orchestrator.store.events import last_revision
+from orchestrator.store.events import append_event, last_revision
 from orchestrator.store.session import Session
 
 logger = logging.getLogger(__name__)
@@ -144,6 +144,9 @@ class Database:
             with connection.begin():
                 migrate.upgrade(connection)
             with connection.begin():
+                if not last_revision(connection):
+                    # Revision 0 means "from now" in a watch, so a list must never answer with it.
+                    append_event(connection, "database", "created", self._clock(), "")
                 self._revision = last_revision(connection)
         except BaseException as error:
             self._writer_engine.dispose()

@@ -92,7 +92,7 @@ class Samples:
         query = select(_samples.device_id, func.count(), func.min(_samples.received_at_ms)).group_by(_samples.device_id)
         if device_id:
             query = query.where(_samples.device_id == device_id)
-        rows = self.connection.execute(query.order_by(_samples.device_id)).tuples()
+        rows = self.connection.execute(query.order_by(_samples.device_id))
         return [SampleStats(device_id=device, samples=count, oldest_ms=oldest) for device, count, oldest in rows]
 
     def delete(self, device_id: str) -> int:

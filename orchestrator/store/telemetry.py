@@ -174,7 +174,7 @@ class Telemetry:
             .where(_dropped.received_at_ms >= since_ms, _dropped.received_at_ms < until_ms)
             .group_by(_dropped.device_id)
         )
-        return {device_id: int(count) for device_id, count in self.connection.execute(query).tuples()}
+        return {device_id: int(count) for device_id, count in self.connection.execute(query)}
 
     def delete_windows(self, *, before_ms: int) -> int:
         """Forget windows and dropped ranges that arrived before; how many windows. Cursors stay."""

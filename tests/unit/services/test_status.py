@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from orchestrator import errors
-from orchestrator.services.status import MESSAGE_LIMIT, NEXT_SEQ_KEY, RETRY_AFTER_KEY, STATUS, refusal
+from orchestrator.metadata import NEXT_SEQ_KEY, RETRY_AFTER_KEY
+from orchestrator.services.status import MESSAGE_LIMIT, STATUS, refusal
 
 TYPES = [
     kind

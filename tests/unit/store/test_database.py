@@ -47,7 +47,7 @@ async def test_writes_that_arrive_together_get_rising_revisions_in_order(databas
     revisions = await asyncio.gather(*(database.write(put_policy(f"p{i}")) for i in range(500)))
     assert revisions == sorted(revisions)
     assert len(set(revisions)) == 500
-    found, up_to = await database.read(lambda session: session.events(after=0, kinds=["policy"], limit=1000))
+    found, up_to = await database.read(lambda session: session.events(after=1, kinds=["policy"], limit=1000))
     assert [event.subject for event in found] == [f"p{i}" for i in range(500)]
     assert up_to == revisions[-1]
 
@@ -66,6 +66,11 @@ async def test_a_write_that_raises_undoes_itself_and_nothing_else(database: Data
     assert isinstance(results[1], KeyError)
     names = {policy.name for policy in await database.read(lambda session: session.policies.list())}
     assert names == {"before", "after"}
+
+
+async def test_no_list_ever_answers_with_revision_zero(database: Database) -> None:
+    """In a watch, 0 means from now."""
+    assert await database.read(lambda session: session.revision) > 0
 
 
 async def test_readers_cannot_write(database: Database) -> None:
@@ -124,7 +129,7 @@ async def test_old_events_can_be_deleted_and_a_watch_from_before_them_is_told_to
     await database.write(put_policy("b"))
     now[0] = 2000
     last = await database.write(put_policy("c"))
-    assert await database.write(lambda session: events.delete_events(session.connection, before_ms=1500)) == 2
+    assert await database.write(lambda session: events.delete_events(session.connection, before_ms=1500)) == 3
     with pytest.raises(RevisionGoneError, match="list again"):
         await database.read(lambda session: session.events(after=0))
     found, _ = await database.read(lambda session: session.events(after=last - 1))
