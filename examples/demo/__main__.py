@@ -83,12 +83,10 @@ async def _fleet(
             return len(await fleet.devices()) == len(DEVICES)
 
         await fleet.until(everyone_called, START_TIMEOUT_S, "the agents to call")
-        for device in await fleet.devices():
-            facts = device["facts"]
-            limits = f"{facts['model_bytes_limit'] or 'any'} bytes, p95 {facts['latency_p95_limit_ms']:g} ms"
-            narrator.say(
-                f"{device['id']}: class {facts['device_class']}, engine {facts['engine_path']}, at most {limits}"
-            )
+        for row in await fleet.devices():
+            facts = row["facts"]
+            limits = f"{facts['model_bytes_limit'] or 'any number of'} bytes, p95 {facts['latency_p95_limit_ms']:g} ms"
+            narrator.say(f"{row['id']}: class {facts['device_class']}, engine {facts['engine_path']}, at most {limits}")
         yield fleet, cameras
 
 

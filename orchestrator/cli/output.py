@@ -36,7 +36,7 @@ class Output:
     def __init__(self, format_name: str) -> None:
         self.is_json = format_name == "json"
         self.results = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
-        self.progress = Console(file=sys.stderr, highlight=False)
+        self.progress = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def rows(self, name: str, rows: Sequence[Row], columns: Sequence[Column], **extra: Any) -> None:
         """A list of resources: a table for people, `{name: [...], **extra}` as JSON."""

@@ -81,8 +81,8 @@ async def _with_session(
         await body(session, **options)
     except UnavailableError as error:
         raise CommandError(
-            f"no control plane answers at {session.target.address} (from {session.target.source}): {error}\n"
-            "Start one with `espalier up`, or name another with --address or --profile.",
+            f"no control plane answers at {session.target.address} ({session.target.source}). "
+            f"Start one with `espalier up`, or name another with --address or --profile.\n({error})",
             ExitCode.UNREACHABLE,
         ) from error
     finally:
