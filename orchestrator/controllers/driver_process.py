@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def spawn_driver(config: ControllersConfig, job_id: str, attempt: int, command: 
     """
     folder = job_dir(config, job_id)
     folder.mkdir(parents=True, exist_ok=True)
-    mark = f"{job_id}/{attempt}/{os.getpid()}"
+    mark = secrets.token_hex(16)
     with (folder / "driver.log").open("ab") as log:
         log.write(f"--- attempt {attempt}\n".encode())
         log.flush()

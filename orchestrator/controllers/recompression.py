@@ -161,7 +161,7 @@ def _start(session: Session, spec: RecompressionPolicySpec, verdict: Recompress)
     if device.running_digest != verdict.evidence.model_digest or len(running) >= spec.max_concurrent_jobs:
         return
     decision = Decision(
-        id=uuid.uuid4().hex,
+        id=f"decision-{uuid.uuid4().hex[:8]}",
         policy=spec.name,
         device_id=device.id,
         model_digest=device.running_digest,

@@ -39,9 +39,10 @@ def repair_job(session: Session, policy: RecompressionPolicySpec, decision: Deci
     student = _student_digest(session, decision.model_digest)
     if decision.action == DISTILL_AGAIN and not student:
         raise NoRepairError("no statement names the student checkpoint behind the running model")
+    name = _name(parent, decision)
     return Job(
-        id=uuid.uuid4().hex,
-        name=_name(parent, decision),
+        id=f"{name[:50]}-{uuid.uuid4().hex[:8]}",
+        name=name,
         spec_yaml=dump(_adjusted(spec, policy, decision)),
         working_dir_digest=parent.working_dir_digest,
         state=JobState.QUEUED,

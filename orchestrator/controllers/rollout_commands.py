@@ -47,7 +47,7 @@ def start_rollout(
             return found
     name = _common_name(session, models)
     terms = terms or RolloutTerms()
-    rollout_id = uuid.uuid4().hex
+    rollout_id = f"{name[:50]}-{uuid.uuid4().hex[:8]}"
     rollout = Rollout(
         id=rollout_id,
         model_name=name,
