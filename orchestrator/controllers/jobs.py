@@ -119,9 +119,8 @@ class JobController:
         if attempt is None:
             return
         try:
-            entry.driver = await asyncio.to_thread(
-                spawn_driver, self._config, job.id, attempt, self._command(self._config, job.id, attempt)
-            )
+            # Not in a thread: cancelled while it waits, this would never learn of the process.
+            entry.driver = spawn_driver(self._config, job.id, attempt, self._command(self._config, job.id, attempt))
         except OSError as error:
             logger.warning("job %s: its driver could not be started: %s", job.id, error)
             await self._count_death(job, entry, f"could not be started: {error}")
@@ -130,9 +129,10 @@ class JobController:
 
     async def _note_death(self, job: Job, entry: _Supervision) -> None:
         """A driver is gone. Its job may have ended first; if not, it died."""
-        driver, entry.driver = entry.driver, None
+        driver = entry.driver
         assert driver is not None
         await driver.end(self._config.stop_grace_s)  # what it started may outlive it
+        entry.driver = None
         forget(self._config, job.id)
         current = await self._database.read(lambda session: session.jobs.get(job.id))
         if not current.state.is_terminal:
