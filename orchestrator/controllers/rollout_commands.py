@@ -16,6 +16,7 @@ from orchestrator.store import Session
 logger = logging.getLogger(__name__)
 
 EVERY_DEVICE = 1_000_000
+LOOKED_UP_SINGLY = 20
 LABELLED_WINDOW_MS = 60_000
 """Labels that came in lately speak for a device that can show something."""
 
@@ -89,7 +90,9 @@ def cancel_rollout(session: Session, rollout_id: str) -> Rollout:
 
 def members_of(session: Session, rollout: Rollout) -> dict[str, Device]:
     """The devices of a rollout that are known, by id."""
-    ids = (entry.device_id for wave in rollout.waves for entry in wave.devices)
+    ids = {entry.device_id for wave in rollout.waves for entry in wave.devices}
+    if len(ids) > LOOKED_UP_SINGLY:
+        return {device.id: device for device in session.devices.list(limit=EVERY_DEVICE) if device.id in ids}
     found = ((device_id, session.devices.find(device_id)) for device_id in ids)
     return {device_id: device for device_id, device in found if device is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
 
@@ -17,26 +18,33 @@ RECENT_ROLLOUTS = 50
 
 
 class RolloutController:
-    def __init__(self, database: Database) -> None:
+    """`welcome_interval_s`: how often it looks for devices that were never given a model; it reads all of them."""
+
+    def __init__(self, database: Database, *, welcome_interval_s: float = 1.0) -> None:
         self._database = database
+        self._welcome_interval_s = welcome_interval_s
+        self._welcome_at_s = 0.0
 
     async def reconcile(self) -> None:
         # Looked at on a reader first: most looks find nothing to do, and the one writer has others to serve.
-        due, joined = await self._database.read(_look)
-        for rollout_id in due:
+        for rollout_id in await self._database.read(_due):
             await self._database.write(partial(_step, rollout_id=rollout_id))
-        if joined:
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._welcome_at_s:
+            return
+        self._welcome_at_s = now_s + self._welcome_interval_s
+        if await self._database.read(_newcomers):
             await self._database.write(_welcome)
 
 
-def _look(session: Session) -> tuple[list[str], bool]:
-    """Rollouts for which there is something to do, the oldest first, and whether a device waits for its first model."""
+def _due(session: Session) -> list[str]:
+    """Rollouts for which there is something to do, the oldest first."""
     due = []
     for rollout in session.rollouts.list(states=[RolloutState.RUNNING])[::-1]:
         after, actions = step(rollout, members_of(session, rollout), session.now_ms)
         if actions or after != rollout:
             due.append(rollout.id)
-    return due, bool(_newcomers(session))
+    return due
 
 
 def _step(session: Session, rollout_id: str) -> None:

@@ -35,7 +35,7 @@ async def fleet(records: Records) -> Records:
 
 
 async def test_a_rollout_goes_wave_by_wave_to_its_end(fleet: Records) -> None:
-    controller = RolloutController(fleet.database)
+    controller = RolloutController(fleet.database, welcome_interval_s=0.0)
     rollout = await begin(fleet, requester="b")
     order = [wave.devices[0].device_id for wave in rollout.waves]
     assert order[0] == "b"
@@ -56,7 +56,7 @@ async def test_a_rollout_goes_wave_by_wave_to_its_end(fleet: Records) -> None:
 
 
 async def test_a_worse_model_is_taken_back_as_a_new_generation(fleet: Records) -> None:
-    controller = RolloutController(fleet.database)
+    controller = RolloutController(fleet.database, welcome_interval_s=0.0)
     rollout = await begin(fleet, requester="b")
     await controller.reconcile()
     await fleet.report("b", ActionState.PROBATION, BAD)
@@ -73,19 +73,21 @@ async def test_a_worse_model_is_taken_back_as_a_new_generation(fleet: Records) -
 
 
 async def test_looking_again_changes_nothing(fleet: Records) -> None:
-    controller = RolloutController(fleet.database)
+    controller = RolloutController(fleet.database, welcome_interval_s=0.0)
     await begin(fleet)
     await controller.reconcile()
     before = fleet.database.revision
     await controller.reconcile()
-    await RolloutController(fleet.database).reconcile()  # as after a restart of the control plane
+    await RolloutController(
+        fleet.database, welcome_interval_s=0.0
+    ).reconcile()  # as after a restart of the control plane
     assert fleet.database.revision == before
 
 
 async def test_a_device_that_joins_later_is_given_the_model_that_succeeded(records: Records) -> None:
     await records.publish(NEW)
     await records.add_device("a")
-    controller = RolloutController(records.database)
+    controller = RolloutController(records.database, welcome_interval_s=0.0)
     await begin(records)
     await controller.reconcile()
     await records.report("a", ActionState.COMMITTED)
@@ -105,7 +107,7 @@ async def test_a_device_that_joins_later_is_given_the_model_that_succeeded(recor
 
 
 async def test_nobody_is_welcomed_with_a_model_that_was_taken_back(fleet: Records) -> None:
-    controller = RolloutController(fleet.database)
+    controller = RolloutController(fleet.database, welcome_interval_s=0.0)
     await begin(fleet, requester="b")
     await controller.reconcile()
     await fleet.report("b", ActionState.PROBATION, BAD)
@@ -116,7 +118,7 @@ async def test_nobody_is_welcomed_with_a_model_that_was_taken_back(fleet: Record
 
 
 async def test_by_hand_a_rollout_is_rolled_back_and_another_cancelled(fleet: Records) -> None:
-    controller = RolloutController(fleet.database)
+    controller = RolloutController(fleet.database, welcome_interval_s=0.0)
     first = await begin(fleet, terms=RolloutTerms(skip_probation=True), device_ids=["a"])
     await controller.reconcile()
     await fleet.report("a", ActionState.COMMITTED)
