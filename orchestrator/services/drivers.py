@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 
 from orchestrator.errors import ConflictError, FencedError, InvalidRequestError
-from orchestrator.records import Benchmark, Candidate, ClassModel, Device, Event, Job, JobState, Stage, StageOutput
+from orchestrator.records import Benchmark, Candidate, ClassModel, Event, Job, JobState, Stage, StageOutput
 from orchestrator.services import convert, limits
 from orchestrator.services.context import Context
 from orchestrator.services.jobs import render_job
@@ -88,6 +88,7 @@ class DriversService(operator_pb2_grpc.DriversServicer):
         digest, size = limits.check_blob("model", request.model, BLOB_BYTES_LIMIT)
         limits.check_number("warmup", request.warmup, high=100_000)
         limits.check_number("runs", request.runs, low=1, high=1_000_000)
+        limits.check_number("devices", request.devices, high=1000)
         if await self._blobs.size_async(digest) != size:
             raise ConflictError(f"the model, blob {digest}, is not here: put it first")
 
@@ -95,8 +96,6 @@ class DriversService(operator_pb2_grpc.DriversServicer):
             earlier = session.benchmarks.find_order(request.job_id, digest, request.device_class)
             if earlier is not None:
                 return earlier
-            known = session.devices.list(device_class=request.device_class, limit=1_000_000)
-            asked = _devices_to_ask(known, max(1, request.devices))
             benchmark = Benchmark(
                 id=f"bench-{uuid.uuid4().hex[:12]}",
                 job_id=request.job_id,
@@ -105,9 +104,7 @@ class DriversService(operator_pb2_grpc.DriversServicer):
                 model_size_bytes=size,
                 warmup=request.warmup,
                 runs=request.runs,
-                device_ids=asked,
-                done=not asked,
-                no_device=not asked,
+                devices=max(1, request.devices),
                 requested_at_ms=session.now_ms,
             )
             session.benchmarks.put(benchmark)
@@ -205,13 +202,6 @@ def _fenced(session: Session, job_id: str, attempt: int) -> Job:
     if attempt < job.attempt:
         raise FencedError(f"attempt {attempt} at job {job_id!r} was replaced by attempt {job.attempt}")
     return job
-
-
-def _devices_to_ask(known: Iterable[Device], count: int) -> tuple[str, ...]:
-    """Those that are there first; one that is away is asked only where none is there."""
-    ordered = sorted(known, key=lambda device: (not device.online, device.id))
-    online = [device.id for device in ordered if device.online]
-    return tuple(online[:count] or [device.id for device in ordered[:count]])
 
 
 def _checked_stage(request: operator_pb2.Stage) -> Stage:

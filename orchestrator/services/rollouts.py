@@ -1,15 +1,12 @@
-"""Rollouts, as operators start, watch and stop them; how they proceed is decided in orchestrator.policy."""
+"""Rollouts, as operators start, watch and stop them; how they proceed is the controller's."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 
-from orchestrator.errors import ConflictError, InvalidRequestError
-from orchestrator.policy import rollout as rollout_policy
-from orchestrator.policy.actions import Action, Commit
-from orchestrator.policy.waves import model_for, plan_waves
-from orchestrator.records import ClassModel, Event, PublishedModel, Rollout, RolloutState, RolloutTerms
+from orchestrator.controllers import cancel_rollout, roll_back_rollout, start_rollout
+from orchestrator.errors import ConflictError
+from orchestrator.records import ClassModel, Event, Rollout, RolloutState, RolloutTerms
 from orchestrator.services import convert, limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
@@ -35,17 +32,17 @@ class RolloutsService(operator_pb2_grpc.RolloutsServicer):
             )
             for entry in request.models
         )
-        if len({entry.device_class for entry in models}) != len(models) or not models:
-            raise InvalidRequestError("name one model for each device class, at least one in all")
-        device_ids = frozenset(request.device_ids)
+        device_ids = [limits.check_text("device_ids", device_id, 64) for device_id in request.device_ids]
+        terms = RolloutTerms(skip_probation=request.skip_probation)
 
         def write(session: Session) -> operator_pb2.Rollout:
-            if request.client_request_id:
-                earlier = session.rollouts.find_by_request(request.client_request_id)
-                if earlier is not None:
-                    return convert.rollout(earlier)
-            rollout = _plan(session, models, device_ids, skip_probation=request.skip_probation)
-            session.rollouts.put_started(rollout, request.client_request_id)
+            rollout = start_rollout(
+                session,
+                models=models,
+                terms=terms,
+                device_ids=device_ids,
+                client_request_id=request.client_request_id,
+            )
             return convert.rollout(rollout)
 
         return await self._database.write(write)
@@ -81,9 +78,7 @@ class RolloutsService(operator_pb2_grpc.RolloutsServicer):
             rollout = session.rollouts.get(rollout_id)
             if rollout.state is RolloutState.ROLLED_BACK:
                 return convert.rollout(rollout)
-            devices = {device.id: device for device in session.devices.list(limit=1_000_000)}
-            step = rollout_policy.roll_back(rollout, devices, session.now_ms, "rolled back by an operator")
-            return _take(session, step)
+            return convert.rollout(roll_back_rollout(session, rollout_id))
 
         return await self._database.write(write)
 
@@ -96,52 +91,6 @@ class RolloutsService(operator_pb2_grpc.RolloutsServicer):
                 return convert.rollout(rollout)
             if rollout.state.is_terminal:
                 raise ConflictError(f"rollout {rollout_id!r} has ended as {rollout.state.value}")
-            devices = {device.id: device for device in session.devices.list(limit=1_000_000)}
-            return _take(session, rollout_policy.cancel(rollout, devices, session.now_ms))
+            return convert.rollout(cancel_rollout(session, rollout_id))
 
         return await self._database.write(write)
-
-
-def _plan(
-    session: Session, models: tuple[ClassModel, ...], device_ids: frozenset[str], *, skip_probation: bool
-) -> Rollout:
-    published = [session.models.get(entry.model_digest) for entry in models]
-    names = {model.name for model in published}
-    if len(names) > 1:
-        raise InvalidRequestError(f"one rollout is of one model, these are {', '.join(sorted(names))}")
-    devices = session.devices.list(limit=1_000_000)
-    if device_ids:
-        devices = [session.devices.get(device_id) for device_id in sorted(device_ids)]
-        strangers = [device.id for device in devices if model_for(device.facts.device_class, models) is None]
-        if strangers:
-            raise InvalidRequestError(f"no model is named for the class of {', '.join(strangers[:5])}")
-    rollout_id = f"{published[0].name}-{uuid.uuid4().hex[:8]}"
-    waves = plan_waves(
-        devices, models, None, seed=rollout_id, model_name=published[0].name, skip_probation=skip_probation
-    )
-    return Rollout(
-        id=rollout_id,
-        model_name=published[0].name,
-        models=models,
-        terms=RolloutTerms(skip_probation=skip_probation),
-        waves=waves,
-        created_at_ms=session.now_ms,
-        updated_at_ms=session.now_ms,
-    )
-
-
-def _take(session: Session, step: rollout_policy.Step) -> operator_pb2.Rollout:
-    """Carry out what the policy asks for, in the transaction that keeps the rollout."""
-    rollout, actions = step
-    for action in actions:
-        _perform(session, rollout, action)
-    session.rollouts.put(rollout)
-    return convert.rollout(rollout)
-
-
-def _perform(session: Session, rollout: Rollout, action: Action) -> None:
-    if isinstance(action, Commit):
-        session.devices.commit(action.device_id, action.generation)
-        return
-    model: PublishedModel = session.models.get(action.digest)
-    session.devices.assign(action.device_id, model, rollout_id=rollout.id)
