@@ -14,7 +14,6 @@ import os
 import random
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +54,7 @@ _Result = TypeVar("_Result")
 class Agent:
     def __init__(self, config: AgentConfig, *, rng: random.Random | None = None) -> None:
         self.config = config
-        self.boot_id = uuid.uuid4().hex
+        self.boot_id = os.urandom(16).hex()
         self._rng = rng or random.Random()
         state_dir = config.device.state_dir
         state_dir.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from edge_agent.client import ControlPlaneClient
 from edge_agent.config import AgentConfig
 from edge_agent.errors import ConfigError, RefusedError, TransientError
 from edge_agent.facts import REFERENCE_WARNING, device_facts
-from edge_agent.store import RESERVE_BYTES
+from edge_agent.store import RESERVE_BYTES, free_bytes
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _state_dir(config: AgentConfig) -> Finding:
             pass
     except OSError as error:
         return Finding("state", "error", f"cannot write to {existing}: {error.strerror}; set device.state_dir")
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(existing)
     level = "ok" if free > 4 * RESERVE_BYTES else "warning"
     return Finding("state", level, f"{Path(directory).absolute()}, {free >> 20} MiB free")
 

@@ -7,12 +7,9 @@ nearest known one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import ipaddress
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,6 +201,8 @@ def load_config(
 
 
 def _read_file(file: Path, values: dict[str, dict[str, Any]]) -> None:
+    import tomllib  # here and below: what a running agent needs once should not stay in its memory when not needed
+
     try:
         document = tomllib.loads(file.read_text())
     except OSError as error:
@@ -268,6 +267,8 @@ def _known_sections() -> str:
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    import difflib
+
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
@@ -288,9 +289,11 @@ def _check_address(name: str, address: str, *, insecure: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    if host == "localhost":
+    """Whether an address, or the name localhost, is this machine by itself; other names are not looked up."""
+    host = host.strip("[]")
+    if host in ("localhost", "::1"):
         return True
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
+        return socket.inet_aton(host)[0] == 127 and host.count(".") == 3
+    except OSError:
         return False

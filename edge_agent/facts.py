@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
-from importlib import metadata
 from pathlib import Path
 
+from edge_agent import __version__
 from edge_agent.config import AgentConfig
 from protos import fleet_pb2 as pb
 
-DISTRIBUTION = "espalier-edge"
 REFERENCE_WARNING = (
     "only the numpy reference is available: models run correctly but SLOWLY, and the agent needs more memory. "
     "Install a C++ compiler and reinstall the package, or install a wheel built for this machine."
 )
 
 
-def agent_version() -> str:
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "0+unknown"
-
-
 def device_facts(config: AgentConfig, *, engine_path: str, engine_paths: tuple[str, ...]) -> pb.DeviceFacts:
     return pb.DeviceFacts(
         device_class=config.device.device_class,
-        agent_version=agent_version(),
+        agent_version=__version__,
         engine_path=engine_path,
         engine_paths=engine_paths,
         model_bytes_limit=config.limits.model_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from edge_agent.config import SamplesConfig
@@ -24,7 +23,7 @@ class SampleKeeper:
         if config.consent:
             self._spool = Spool(directory, max_bytes=config.spool_bytes)
         else:
-            shutil.rmtree(directory, ignore_errors=True)  # consent withdrawn: what has not left does not leave
+            _remove(directory)  # consent withdrawn: what has not left does not leave
 
     @property
     def is_collecting(self) -> bool:
@@ -89,3 +88,10 @@ class SampleKeeper:
     def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
+
+
+def _remove(directory: Path) -> None:
+    if directory.exists():
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()

@@ -12,9 +12,9 @@ import time
 import grpc
 import grpc.aio
 
+from edge_agent import __version__
 from edge_agent.config import ServingConfig
 from edge_agent.errors import ConfigError, InputError
-from edge_agent.facts import agent_version
 from edge_agent.serving import ModelHost
 from edge_agent.status import unary
 from edge_agent.tensors import check_served, read_batch, requested_outputs, write_outputs
@@ -32,7 +32,6 @@ class InferenceService:
     def __init__(self, host: ModelHost, config: ServingConfig) -> None:
         self._host = host
         self._max_batch = config.max_batch
-        self._version = agent_version()
 
     async def server_live(self, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=True)
@@ -41,7 +40,7 @@ class InferenceService:
         return pb.ServerReadyResponse(ready=self._host.current is not None)
 
     async def server_metadata(self, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(name="espalier-agent", version=self._version, extensions=[FEEDBACK_SERVICE])
+        return pb.ServerMetadataResponse(name="espalier-agent", version=__version__, extensions=[FEEDBACK_SERVICE])
 
     async def model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         model = self._host.current

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -121,7 +121,7 @@ class ModelHost:
         predictor, probation = self._current, self.probation
         if predictor is None:
             raise NotReadyError("no model serves on this device yet")
-        request_id = request_id or uuid.uuid4().hex
+        request_id = request_id or os.urandom(16).hex()
         predictions = []
         paused = time.perf_counter()
         for index in range(batch.samples):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -220,7 +219,7 @@ class Spool:
     def _read_id(self) -> str:
         path = self._directory / "id"
         if not path.exists():
-            write_durably(path, uuid.uuid4().hex.encode())
+            write_durably(path, os.urandom(16).hex().encode())
         text = path.read_text()
         if len(text) != 32:
             raise SpoolError(f"{path} is damaged; remove the folder {self._directory} to begin a new spool")

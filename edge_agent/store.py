@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from io import RawIOBase
 from pathlib import Path
@@ -83,7 +82,7 @@ class BlobStore:
 
     def check_room(self, size_bytes: int) -> None:
         """Raise DiskFullError unless so many bytes fit while the reserve stays free."""
-        free = shutil.disk_usage(self._directory).free
+        free = free_bytes(self._directory)
         if size_bytes + RESERVE_BYTES > free:
             raise DiskFullError(
                 f"{size_bytes} bytes are needed and {RESERVE_BYTES} are kept in reserve; "
@@ -172,6 +171,12 @@ class PartFile:
         os.replace(self._part, self._final)
         reach("blob-renamed")
         sync_directory(self._final.parent)
+
+
+def free_bytes(directory: Path) -> int:
+    """What an unprivileged process may still write there."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
 
 
 def file_digest(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -419,3 +420,39 @@ SpoolModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30,
 TestSpoolModel = SpoolModel.TestCase
 
 
+# A full disk, imitated by the limit on file sizes: writes come short, then fail.
+
+
+@pytest.fixture
+def small_files():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_download_onto_a_full_disk_keeps_what_fits_and_goes_on_later(tmp_path, small_files):
+    data = random.Random(3).randbytes(1000)
+    store = BlobStore(tmp_path)
+    small_files(600)
+    with store.open_part(sha256(data), len(data)) as part, pytest.raises(DiskFullError):
+        part.write(0, data)
+    small_files(1 << 20)
+    with store.open_part(sha256(data), len(data)) as part:
+        assert part.offset == 600
+        part.write(600, data[600:])
+        part.finish()
+    assert store.read(sha256(data), len(data)) == data
+
+
+def test_a_record_that_did_not_fit_is_an_explicit_hole(tmp_path, small_files):
+    spool = Spool(tmp_path, max_bytes=1 << 16)
+    spool.append(b"one")
+    small_files(30)
+    with pytest.raises(DiskFullError):
+        spool.append(bytes(100))
+    small_files(1 << 20)
+    spool.append(b"three")
+    assert everything(spool) == [Record(1, b"one"), Gap(2, 2, "the disk was full"), Record(3, b"three")]
+    again = reopened(spool, 1 << 16)
+    assert everything(again) == [Record(1, b"one"), Gap(2, 2, "the disk was full"), Record(3, b"three")]
+    again.close()

@@ -1,0 +1,89 @@
+"""Memory and idle CPU of a real agent process that serves a ResNet-8-sized model; needs neither ray nor torch.
+
+A control plane in memory (this process) assigns the model to `espalier-agent run` (a process of its own). After some
+requests the agent is left alone and measured from /proc. The last line is the result, for tests to read:
+
+    agent VmRSS MiB: X RssAnon MiB: Y idle CPU %: Z
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from protos import inference_pb2 as pb
+from tests.agents import Application, infer_request
+from tests.models import resnet8
+from tests.simulators import SimulatedControlPlane
+
+WARM_REQUESTS = 200
+
+
+async def measure(idle_s: float) -> tuple[float, float, float]:
+    """VmRSS and RssAnon in MiB after serving, and the share of one core in per cent while idle."""
+    control_plane = SimulatedControlPlane(chunk_bytes=256 << 10, sync_after_s=15.0)
+    await control_plane.start()
+    control_plane.assign(control_plane.publish(resnet8()), 1)
+    with tempfile.TemporaryDirectory() as folder:
+        socket = f"unix:{folder}/agent.sock"
+        agent = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "edge_agent.main", "run"),
+            *("--device-id", "footprint", "--state-dir", f"{folder}/state", "--listen", socket),
+            *("--control-plane", control_plane.address, "--log-level", "WARNING", "--set", "telemetry.window_s=5"),
+            env=os.environ | {"MALLOC_ARENA_MAX": "2"},
+            cwd=Path(__file__).parents[1],
+        )
+        try:
+            await control_plane.until_state("COMMITTED", 1)
+            await serve_requests(socket)
+            await control_plane.until(lambda: sum(window.labelled for window in control_plane.windows) == WARM_REQUESTS)
+            before, begun = cpu_seconds(agent.pid), time.monotonic()
+            await asyncio.sleep(idle_s)
+            idle = 100 * (cpu_seconds(agent.pid) - before) / (time.monotonic() - begun)
+            memory = memory_mib(agent.pid)
+        finally:
+            agent.terminate()
+            await agent.wait()
+            await control_plane.stop()
+    return memory["VmRSS"], memory["RssAnon"], idle
+
+
+async def serve_requests(address: str) -> None:
+    async with Application(address) as application:
+        begun = time.monotonic()
+        for i in range(WARM_REQUESTS):
+            request = infer_request(bytes([i % 256]) * 3072, shape=(1, 32, 32, 3), model="resnet8")
+            response = await application.call("ModelInfer", request, pb.ModelInferResponse)
+            await application.label(response.id, 3)
+        each_ms = (time.monotonic() - begun) / WARM_REQUESTS * 1000
+    print(f"{WARM_REQUESTS} requests with their labels: {each_ms:.2f} ms each")
+
+
+def memory_mib(pid: int) -> dict[str, float]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {
+        name: int(rest.split()[0]) / 1024 for name, _, rest in (line.partition(":") for line in lines) if "kB" in rest
+    }
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--idle-s", type=float, default=20.0, help="how long the agent is watched while idle")
+    rss, anon, idle = asyncio.run(measure(parser.parse_args().idle_s))
+    print(f"agent VmRSS MiB: {rss:.1f} RssAnon MiB: {anon:.1f} idle CPU %: {idle:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""What is promised of the agent as a program: its footprint, its command line, its unit file, its version."""
+
+from __future__ import annotations
+
+import asyncio
+import configparser
+import json
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import edge_agent
+from edge_agent.config import load_config
+from edge_agent.main import build_parser, main
+from tests.simulators import SimulatedControlPlane
+
+ROOT = Path(__file__).parents[2]
+LAST_LINE = re.compile(r"agent VmRSS MiB: ([\d.]+) RssAnon MiB: ([\d.]+) idle CPU %: ([\d.]+)")
+
+
+async def test_the_agent_stays_within_its_footprint():
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "benchmarks/agent_footprint.py", "--idle-s", "4"), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    match = LAST_LINE.fullmatch(out.decode().splitlines()[-1])
+    assert match is not None
+    rss, anon, idle = map(float, match.groups())
+    assert rss <= 46
+    assert anon <= 24
+    assert idle < 0.5
+
+
+def test_the_stated_version_is_the_distribution_s():
+    assert edge_agent.__version__ == metadata.version("espalier-edge")
+
+
+def test_the_example_configuration_shows_every_key_and_its_default():
+    example = load_config(ROOT / "deploy" / "agent.toml")
+    default = load_config()
+    for section in ("limits", "engine", "telemetry", "samples", "feedback", "timeouts", "logging", "control_plane"):
+        assert getattr(example, section) == getattr(default, section)
+    text = (ROOT / "deploy" / "agent.toml").read_text()
+    for section, keys in vars(default).items():
+        assert f"[{section}]" in text
+        assert all(re.search(rf"^(# )?{key} = ", text, re.MULTILINE) for key in vars(keys))
+
+
+def test_the_unit_file_runs_a_command_that_exists():
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "deploy" / "espalier-agent.service")
+    for key in ("ExecStartPre", "ExecStart"):
+        program, *arguments = unit["Service"][key].removeprefix("/usr/bin/env ").split()
+        assert program == "espalier-agent"
+        assert str(build_parser().parse_args(arguments).config) == "/etc/espalier-agent/agent.toml"
+    assert unit["Service"]["NoNewPrivileges"] == "yes"
+
+
+def check(capsys, *arguments: str) -> tuple[int, dict[str, object]]:
+    code = main(["check", "--format", "json", *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_check_passes_on_this_machine_and_warns_that_nobody_answers(capsys, tmp_path):
+    code, result = check(capsys, "--state-dir", str(tmp_path), "--control-plane", "127.0.0.1:1")
+    levels = {finding["name"]: finding["level"] for finding in result["findings"]}
+    assert code == 0
+    assert levels == {"machine": "ok", "engine": "ok", "state": "ok", "control plane": "warning"}
+
+
+async def test_check_finds_a_control_plane(tmp_path):
+    control_plane = SimulatedControlPlane()
+    await control_plane.start()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "edge_agent.main", "check", "--control-plane", control_plane.address),
+        *("--state-dir", str(tmp_path)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    await control_plane.stop()
+    assert process.returncode == 0
+    assert f"{control_plane.address} answers" in out.decode()
+
+
+def test_check_fails_for_an_engine_path_that_is_not_there(capsys, tmp_path):
+    code, result = check(capsys, "--state-dir", str(tmp_path), "--engine-path", "abacus")
+    assert code == 4
+    assert "abacus" in str(result)
+
+
+def test_a_wrong_configuration_ends_with_its_own_exit_code_and_no_traceback(capsys, tmp_path):
+    assert main(["run", "--set", "serving.listen=0.0.0.0:1"]) == 3
+    assert "--insecure" in capsys.readouterr().err
+    assert main(["run", "--config", str(tmp_path / "absent.toml")]) == 3
+    assert main(["run", "--set", "nonsense"]) == 3
+
+
+def test_the_loud_warning_comes_where_only_the_reference_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_agent.runtime.native.paths", lambda: ())
+    assert main(["check", "--state-dir", str(tmp_path), "--control-plane", "127.0.0.1:1"]) == 0
+    assert "!!! only the numpy reference is available" in capsys.readouterr().err
