@@ -45,7 +45,7 @@ class JobsService(operator_pb2_grpc.JobsServicer):
                 if earlier is not None:
                     return render_job(session, earlier)
             job = Job(
-                id=f"{spec.name}-{uuid.uuid4().hex[:8]}",
+                id=f"{spec.name[:50]}-{uuid.uuid4().hex[:8]}",  # ids have at most 64 characters
                 name=spec.name,
                 spec_yaml=request.spec_yaml,
                 working_dir_digest=digest,
