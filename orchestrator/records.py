@@ -292,6 +292,10 @@ class WindowTotals:
     confidence_histogram: tuple[int, ...] = ()
     class_counts: tuple[int, ...] = ()
     dropped_records: int = 0
+    feedback_late: int = 0
+    feedback_unmatched: int = 0
+    rss_bytes: int = 0  # the most of any window
+    cpu_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -355,6 +355,10 @@ def telemetry_summary(record: records.WindowTotals) -> operator_pb2.TelemetrySum
         class_counts=record.class_counts,
         labelled=record.labelled,
         labelled_correct=record.labelled_correct,
+        feedback_late=record.feedback_late,
+        feedback_unmatched=record.feedback_unmatched,
+        rss_bytes=record.rss_bytes,
+        cpu_seconds=record.cpu_seconds,
     )
     return operator_pb2.TelemetrySummary(
         device_id=record.device_id,

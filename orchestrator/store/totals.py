@@ -10,6 +10,17 @@ from orchestrator.records import WindowTotals
 from protos import fleet_pb2
 
 
+_SUMMED = (
+    "requests",
+    "errors",
+    "labelled",
+    "labelled_correct",
+    "feedback_late",
+    "feedback_unmatched",
+    "cpu_seconds",
+)
+
+
 class TotalsBuilder:
     """Takes windows of one device and one model one by one."""
 
@@ -29,8 +40,9 @@ class TotalsBuilder:
         total = self._total
         total.start_ms = min(total.start_ms, window.start_ms) if self._windows else window.start_ms
         total.end_ms = max(total.end_ms, window.end_ms)
-        for counter in ("requests", "errors", "labelled", "labelled_correct"):
+        for counter in _SUMMED:
             setattr(total, counter, getattr(total, counter) + getattr(window, counter))
+        total.rss_bytes = max(total.rss_bytes, window.rss_bytes)
         self._engine.add(window.engine_latency_us)
         self._request.add(window.request_latency_us)
         self._confidence = _add_bins(self._confidence, window.confidence_histogram)
@@ -55,6 +67,10 @@ class TotalsBuilder:
             confidence_histogram=tuple(self._confidence),
             class_counts=tuple(self._classes),
             dropped_records=self.dropped_records,
+            feedback_late=self._total.feedback_late,
+            feedback_unmatched=self._total.feedback_unmatched,
+            rss_bytes=self._total.rss_bytes,
+            cpu_seconds=self._total.cpu_seconds,
         )
 
 
