@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from functools import lru_cache
 
-from orchestrator.controllers.rollout_commands import start_rollout
+from orchestrator.controllers.rollout_commands import RolloutUnderWayError, start_rollout
 from orchestrator.errors import OrchestratorError
 from orchestrator.policy.recompression import FASTER_CANDIDATE
 from orchestrator.records import Job, JobState, RolloutTerms
@@ -57,6 +57,8 @@ def roll_out_chosen(session: Session) -> None:
                 decision_id=job.decision_id,
                 goal="latency" if job.action == FASTER_CANDIDATE else "accuracy",
             )
+        except RolloutUnderWayError:
+            continue  # it is tried again when that one has ended
         except OrchestratorError as error:
             logger.warning("job %s: what it chose cannot be rolled out: %s", job.id, error)
             message = f"{job.message}; cannot be rolled out: {error}"[:MESSAGE_LIMIT]

@@ -6,19 +6,24 @@ import logging
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 
-from orchestrator.errors import InvalidRequestError
+from orchestrator.errors import ConflictError, InvalidRequestError
 from orchestrator.policy.actions import Action, Commit, Revert, Start
 from orchestrator.policy.rollout import cancel, roll_back
 from orchestrator.policy.waves import plan_waves
-from orchestrator.records import ClassModel, Device, Rollout, RolloutTerms
+from orchestrator.records import ClassModel, Device, Rollout, RolloutState, RolloutTerms
 from orchestrator.store import Session
 
 logger = logging.getLogger(__name__)
+
 
 EVERY_DEVICE = 1_000_000
 LOOKED_UP_SINGLY = 20
 LABELLED_WINDOW_MS = 60_000
 """Labels that came in lately speak for a device that can show something."""
+
+
+class RolloutUnderWayError(ConflictError):
+    """Another rollout has not ended on a device that this one is for."""
 
 
 def start_rollout(
@@ -37,9 +42,12 @@ def start_rollout(
 
     Args:
         device_ids: only these; every device that the models are for where none is named.
+        requester: must be among those that get a new model: it has to show that this one is better.
 
     Raises:
         InvalidRequestError: no model, models of different names, or two for one class.
+        RolloutUnderWayError: an earlier rollout has not ended on one of the devices.
+        ConflictError: there is nothing new for the device that asked.
         NotFoundError: a model is not published, or a device is not known.
     """
     if client_request_id:
@@ -69,6 +77,9 @@ def start_rollout(
         created_at_ms=session.now_ms,
         updated_at_ms=session.now_ms,
     )
+    _check_free(session, rollout)
+    if requester is not None and all(wave.name != "requester" for wave in rollout.waves):
+        raise ConflictError(f"there is no new model for {requester!r}, the device that asked for one")
     session.rollouts.put_started(rollout, client_request_id)
     logger.info("rollout %s of %s to %d devices", rollout.id, name, sum(len(wave.devices) for wave in rollout.waves))
     return rollout
@@ -119,6 +130,17 @@ def _record(session: Session, before: Rollout, after: Rollout, actions: tuple[Ac
         carry_out(session, after, actions)
         session.rollouts.put(after)
     return after
+
+
+def _check_free(session: Session, rollout: Rollout) -> None:
+    """One rollout at a time for each device: else an older one, held up, could give it an older model afterwards."""
+    ids = {entry.device_id for wave in rollout.waves for entry in wave.devices}
+    for other in session.rollouts.list(states=[RolloutState.RUNNING]):
+        shared = ids & {entry.device_id for wave in other.waves for entry in wave.devices}
+        if shared:
+            raise RolloutUnderWayError(
+                f"rollout {other.id!r} is under way on {', '.join(sorted(shared)[:5])}; wait for its end or cancel it"
+            )
 
 
 def _common_name(session: Session, models: tuple[ClassModel, ...]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.controllers import cancel_rollout, start_rollout
 from orchestrator.controllers.config import ControllersConfig
 from orchestrator.controllers.driver_process import driver_command, find_recorded, job_dir, log_tail
 from orchestrator.controllers.jobs import JobController
@@ -314,6 +315,18 @@ class TestChosen:
         assert [wave.name for wave in rollout.waves] == ["requester", "healthy", "rest"]
         assert (rollout.waves[0].devices[0].device_id, rollout.waves[0].gate) == ("b", Gate.BETTER)
         assert (rollout.goal, rollout.decision_id) == ("latency", "dec")
+
+    async def test_it_waits_for_a_rollout_that_is_under_way_on_its_devices(self, records: Records, make: Make) -> None:
+        await self.finish(records)
+        other = await records.do(
+            lambda session: start_rollout(session, models=(ClassModel(device_class="*", model_digest=NEW),))
+        )
+        controller = make()
+        await controller.reconcile()
+        assert (await records.job()).rollout_id == ""
+        await records.do(lambda session: cancel_rollout(session, other.id))
+        await controller.reconcile()
+        assert (await records.job()).rollout_id not in ("", other.id)
 
     async def test_a_spec_that_leaves_it_to_the_operator_starts_nothing(self, records: Records, make: Make) -> None:
         await self.finish(records, spec_yaml=JOB.replace("auto: true", "auto: false"))

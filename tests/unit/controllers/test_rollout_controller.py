@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.controllers import cancel_rollout, roll_back_rollout, start_rollout
+from orchestrator.controllers.rollout_commands import RolloutUnderWayError
 from orchestrator.controllers.rollouts import RolloutController
-from orchestrator.errors import InvalidRequestError, NotFoundError
+from orchestrator.errors import ConflictError, InvalidRequestError, NotFoundError
 from orchestrator.records import ActionState, ClassModel, Gate, PairCounts, Rollout, RolloutState, RolloutTerms
 from orchestrator.store import Session
 from tests.unit.controllers.control_records import GOOD, NEW, OLD, Records
@@ -139,6 +140,20 @@ async def test_by_hand_a_rollout_is_rolled_back_and_another_cancelled(fleet: Rec
 async def test_starting_twice_with_one_request_id_is_one_rollout(fleet: Records) -> None:
     first = await begin(fleet, client_request_id="r1")
     assert (await begin(fleet, client_request_id="r1")).id == first.id
+
+
+async def test_a_device_is_in_one_rollout_at_a_time(fleet: Records) -> None:
+    first = await begin(fleet, device_ids=["a", "b"])
+    with pytest.raises(RolloutUnderWayError, match=f"rollout '{first.id}' is under way on b"):
+        await begin(fleet, device_ids=["b", "c"])
+    await begin(fleet, device_ids=["c"])
+    await fleet.do(lambda session: cancel_rollout(session, first.id))
+    await begin(fleet, device_ids=["b"])
+
+
+async def test_a_rollout_without_anything_new_for_the_device_that_asked_is_refused(fleet: Records) -> None:
+    with pytest.raises(ConflictError, match="no new model for 'b'"):
+        await begin(fleet, requester="b", device_ids=["a"])
 
 
 async def test_what_cannot_be_rolled_out_is_refused(fleet: Records) -> None:
