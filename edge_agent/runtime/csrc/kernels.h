@@ -65,23 +65,29 @@ struct AddArgs {
   uint8_t* out = nullptr;
 };
 
+// How a path wants the weights of a matrix product: [n / nr][taps][k / kr][nr][kr], filled up with zeros.
+struct GemmLayout {
+  uint32_t nr, kr;
+  bool joins_taps;  // all taps are one run of taps * k
+};
+
 struct Kernels {
   const char* name;
   bool (*is_supported)();
 
-  // `w` is int8 [n, taps, k] of one group.
-  std::vector<int8_t> (*pack_gemm)(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k);
-  size_t (*gemm_scratch_bytes)(uint32_t taps, uint32_t k);
+  GemmLayout gemm_layout;
+  size_t (*gemm_scratch_bytes)(uint32_t taps, uint32_t k);  // null where it needs none
   void (*gemm)(const GemmArgs& args, uint8_t* scratch);
 
-  // `w` is int8 [channels, taps].
-  std::vector<int8_t> (*pack_depthwise)(const int8_t* w, uint32_t channels, uint32_t taps);
+  uint32_t depthwise_block;  // channels whose taps are interleaved four by four; 0 for the layout [taps][channels]
   void (*depthwise)(const DepthwiseArgs& args);
 
   void (*max_pool)(const PoolArgs& args);
   void (*average_pool)(const PoolArgs& args);
   void (*add)(const AddArgs& args);
-  void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);  // table has 256 entries
+  // One table of 256 entries for all, or one for each channel; never reads beyond `elements`.
+  void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);
+  void (*lookup_channels)(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out);
   void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
 };
 
@@ -89,8 +95,10 @@ struct Kernels {
 const std::vector<const Kernels*>& built_paths();
 
 extern const Kernels kPortable;
-
-// Packs int8 [n, taps, k] as [n / nr][taps][k / kr][nr][kr], filled up with zeros: the layout that the paths have in common.
-std::vector<int8_t> pack_blocked(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, uint32_t nr, uint32_t kr);
+#if defined(__x86_64__)
+extern const Kernels kAvx2;
+extern const Kernels kAvxVnni;
+extern const Kernels kAvx512Vnni;
+#endif
 
 }  // namespace espalier

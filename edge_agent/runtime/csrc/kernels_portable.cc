@@ -24,10 +24,6 @@ void requantize_row(const int32_t* acc, const RequantizeParams& p, uint32_t chan
   }
 }
 
-std::vector<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k) {
-  return pack_blocked(w, n, 1, taps * k, 1, kStepK);
-}
-
 size_t gemm_scratch_bytes(uint32_t taps, uint32_t k) { return kTileM * padded_k(taps * k) * sizeof(int16_t); }
 
 // One pixel's runs, widened and laid end to end.
@@ -83,15 +79,6 @@ void gemm(const GemmArgs& args, uint8_t* scratch) {
       gemm_tile(args, a, k, tile, out + m * args.out_m_stride);
     }
   }
-}
-
-// [taps, channels], so that the inner loop runs over neighbours.
-std::vector<int8_t> pack_depthwise(const int8_t* w, uint32_t channels, uint32_t taps) {
-  std::vector<int8_t> packed(static_cast<size_t>(channels) * taps + kOverread, 0);
-  for (size_t c = 0; c < channels; ++c) {
-    for (size_t t = 0; t < taps; ++t) packed[t * channels + c] = w[c * taps + t];
-  }
-  return packed;
 }
 
 void depthwise_block(const DepthwiseArgs& args, const uint8_t* in, uint32_t c0, uint32_t count, uint8_t* out) {
@@ -187,6 +174,12 @@ void lookup(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* ou
   for (size_t i = 0; i < elements; ++i) out[i] = table[x[i]];
 }
 
+void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out) {
+  for (size_t pixel = 0; pixel < elements; pixel += channels) {
+    for (size_t c = 0; c < channels; ++c) out[pixel + c] = tables[256 * c + x[pixel + c]];
+  }
+}
+
 void quantize_float(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out) {
   const float low = static_cast<float>(-128 - zero_point), high = static_cast<float>(127 - zero_point);
   for (size_t i = 0; i < elements; ++i) {
@@ -198,8 +191,19 @@ void quantize_float(const float* x, float multiplier, int32_t zero_point, size_t
 }  // namespace
 
 const Kernels kPortable = {
-    "portable", [] { return true; }, pack_gemm, gemm_scratch_bytes, gemm, pack_depthwise, depthwise,
-    max_pool,   average_pool,        add,       lookup,             quantize_float,
+    "portable",
+    [] { return true; },
+    {1, kStepK, true},
+    gemm_scratch_bytes,
+    gemm,
+    0,
+    depthwise,
+    max_pool,
+    average_pool,
+    add,
+    lookup,
+    lookup_channels,
+    quantize_float,
 };
 
 }  // namespace espalier

@@ -5,6 +5,11 @@ namespace espalier {
 
 const std::vector<const Kernels*>& built_paths() {
   static const std::vector<const Kernels*> paths{
+#if defined(__x86_64__)
+      &kAvx512Vnni,
+      &kAvxVnni,
+      &kAvx2,
+#endif
       &kPortable,
   };
   return paths;

@@ -108,9 +108,8 @@ void Plan::quantize(uint8_t* arena, const uint8_t* input, bool raw) const {
 
 void Plan::quantize_raw(const uint8_t* input, uint8_t* out) const {
   if (raw_table_.size() == 256) return kernels_.lookup(input, raw_table_.data(), input_elements_, out);
-  for (size_t pixel = 0; pixel < input_elements_; pixel += input_channels_) {
-    for (size_t c = 0; c < input_channels_; ++c) out[pixel + c] = raw_table_[256 * c + input[pixel + c]];
-  }
+  const auto channels = static_cast<uint32_t>(input_channels_);
+  kernels_.lookup_channels(input, raw_table_.data(), channels, input_elements_, out);
 }
 
 void Plan::quantize_float(const uint8_t* input, uint8_t* out) const {

@@ -4,6 +4,7 @@
 // without groups is one contiguous run of kernel_w * channels bytes, and the kernels see nothing but strides.
 #include <cstring>
 
+#include "pack.h"
 #include "step.h"
 
 namespace espalier {
@@ -27,6 +28,10 @@ std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, cons
     folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * (input_zero_point + kByteOffset)));
   }
   return folded;
+}
+
+size_t gemm_scratch_bytes(const Kernels& kernels, uint32_t taps, uint32_t k) {
+  return kernels.gemm_scratch_bytes == nullptr ? 0 : kernels.gemm_scratch_bytes(taps, k);
 }
 
 // Copies a map into a larger one whose border is the zero point.
@@ -133,7 +138,8 @@ class ConvStep : public Step {
   void prepare_depthwise(const Window& w, const int8_t* weight) {
     set_strides(depthwise_, w);
     depthwise_.channels = geometry_.channels;
-    weights_.push_back(kernels_.pack_depthwise(weight, geometry_.channels, w.kernel_h * w.kernel_w));
+    weights_.push_back(pack_depthwise(weight, geometry_.channels, w.kernel_h, w.kernel_w, kernels_.depthwise_block));
+    requantize_ = order_for_depthwise(requantize_, geometry_.channels, kernels_.depthwise_block);
   }
 
   void prepare_gemm(PlanContext& context, const Conv2D& conv, const int8_t* weight) {
@@ -152,9 +158,9 @@ class ConvStep : public Step {
     const uint32_t taps = gemm_.taps_h * gemm_.taps_w;
     const size_t group_elements = static_cast<size_t>(gemm_.n) * taps * gemm_.k;
     for (uint32_t group = 0; group < conv.groups; ++group) {
-      weights_.push_back(kernels_.pack_gemm(weight + group * group_elements, gemm_.n, taps, gemm_.k));
+      weights_.push_back(pack_gemm(weight + group * group_elements, gemm_.n, taps, gemm_.k, kernels_.gemm_layout));
     }
-    scratch_ = Place(context.buffers, context.scratch(kernels_.gemm_scratch_bytes(taps, gemm_.k)));
+    scratch_ = Place(context.buffers, context.scratch(gemm_scratch_bytes(kernels_, taps, gemm_.k)));
   }
 
   const Kernels& kernels_;
@@ -176,10 +182,10 @@ class LinearStep : public Step {
     const Activation& y = context.model.activations[op.output];
     requantize_ = prepare_requantize(linear.requantize, context.tensors, y.zero_point, y.shape[0],
                                      fold_bias(context, linear.weight, linear.bias, x.zero_point));
-    weight_ = kernels_.pack_gemm(context.tensors.int8(linear.weight).data(), y.shape[0], 1, x.shape[0]);
+    weight_ = pack_gemm(context.tensors.int8(linear.weight).data(), y.shape[0], 1, x.shape[0], kernels_.gemm_layout);
     gemm_.n = y.shape[0];
     gemm_.k = x.shape[0];
-    scratch_ = Place(context.buffers, context.scratch(kernels_.gemm_scratch_bytes(1, gemm_.k)));
+    scratch_ = Place(context.buffers, context.scratch(gemm_scratch_bytes(kernels_, 1, gemm_.k)));
   }
 
   void run(uint8_t* arena) const override {

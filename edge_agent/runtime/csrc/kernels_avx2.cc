@@ -1,0 +1,52 @@
+// AVX2: no dot product of bytes. maddubs would saturate its int16 sums, so bytes are split into even and odd ones and widened: two
+// products of int16 pairs, exact for every weight and every byte.
+#include "cpu.h"
+#include "vector256.h"
+#include "vector_depthwise.h"
+#include "vector_elementwise.h"
+#include "vector_gemm.h"
+
+namespace espalier {
+namespace {
+
+struct V : Vector256 {
+  struct Pairs {
+    I even, odd;  // int16, of bytes 0 and 2 and of bytes 1 and 3 of each four
+  };
+  using Weights = Pairs;
+  using Quads = Pairs;
+  static constexpr int kMaxBlocks = 2;
+  static constexpr int kChains = 4;
+  // 16 registers: sums, a block's weights twice, one broadcast twice.
+  static constexpr int tile_m(int blocks) { return blocks == 2 ? 4 : 8; }
+
+  static Weights weights(const int8_t* p) {
+    const I w = load(p);
+    return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
+  }
+  static Quads quads(I bytes) { return {_mm256_and_si256(bytes, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16(bytes, 8)}; }
+  static Quads broadcast_quad(const uint8_t* p) { return quads(broadcast_4_bytes(p)); }
+  static I dot(I acc, Quads x, Weights w) {
+    return add32(acc, add32(madd16(x.even, w.even), madd16(x.odd, w.odd)));
+  }
+};
+
+}  // namespace
+
+const Kernels kAvx2 = {
+    "avx2",
+    cpu_has_avx2,
+    {V::kLanes, 4, false},
+    nullptr,
+    vector_gemm<V>,
+    V::kBytes,
+    vector_depthwise<V>,
+    vector_max_pool<V>,
+    vector_average_pool<V>,
+    vector_add<V>,
+    [](const uint8_t* x, const uint8_t* table, size_t n, uint8_t* out) { kPortable.lookup(x, table, n, out); },
+    [](const uint8_t* x, const uint8_t* t, uint32_t c, size_t n, uint8_t* out) { kPortable.lookup_channels(x, t, c, n, out); },
+    vector_quantize_float<V>,
+};
+
+}  // namespace espalier

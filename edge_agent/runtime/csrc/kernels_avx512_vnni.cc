@@ -1,0 +1,131 @@
+// AVX-512 with VNNI and VBMI: 64 products in one instruction, 256-entry tables in registers.
+#include <immintrin.h>
+
+#include "cpu.h"
+#include "vector_depthwise.h"
+#include "vector_elementwise.h"
+#include "vector_gemm.h"
+
+namespace espalier {
+namespace {
+
+struct V {
+  using I = __m512i;
+  using F = __m512;
+  using Weights = I;
+  using Quads = I;
+  static constexpr uint32_t kLanes = 16, kBytes = 64;
+  static constexpr int kMaxBlocks = 4;
+  static constexpr int kChains = 16;
+  // 32 registers: sums, a block's weights, one broadcast.
+  static constexpr int tile_m(int blocks) { return blocks == 4 ? 6 : blocks == 3 ? 8 : 12; }
+
+  static I load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(uint8_t* out, I bytes, uint32_t count) {
+    _mm512_mask_storeu_epi8(out, count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1, bytes);
+  }
+  static I zero() { return _mm512_setzero_si512(); }
+  static I set1_32(int32_t v) { return _mm512_set1_epi32(v); }
+  static I set1_16(int32_t v) { return _mm512_set1_epi16(static_cast<int16_t>(v)); }
+  static I set1_8(int32_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
+
+  static Weights weights(const int8_t* p) { return load(p); }
+  static Quads quads(I interleaved) { return interleaved; }
+  static Quads broadcast_quad(const uint8_t* p) {
+    int32_t quad;
+    __builtin_memcpy(&quad, p, 4);
+    return _mm512_set1_epi32(quad);
+  }
+  static I dot(I acc, Quads x, Weights w) { return _mm512_dpbusd_epi32(acc, x, w); }
+
+  static I add32(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
+  static I mul32(I a, I b) { return _mm512_mullo_epi32(a, b); }
+  static I min32(I a, I b) { return _mm512_min_epi32(a, b); }
+  static I max32(I a, I b) { return _mm512_max_epi32(a, b); }
+  static I shift_right(I a, I count) { return _mm512_srav_epi32(a, count); }
+  static I shift_left(I a, I count) { return _mm512_sllv_epi32(a, count); }
+  template <int N>
+  static I shift_left_by(I a) {
+    return _mm512_slli_epi32(a, N);
+  }
+  static I madd16(I a, I b) { return _mm512_madd_epi16(a, b); }
+  static I packs32(I a, I b) { return _mm512_packs_epi32(a, b); }
+  static I adds16(I a, I b) { return _mm512_adds_epi16(a, b); }
+  static I packus16(I a, I b) { return _mm512_packus_epi16(a, b); }
+  static I min8u(I a, I b) { return _mm512_min_epu8(a, b); }
+  static I max8u(I a, I b) { return _mm512_max_epu8(a, b); }
+  static I unpacklo8(I a, I b) { return _mm512_unpacklo_epi8(a, b); }
+  static I unpackhi8(I a, I b) { return _mm512_unpackhi_epi8(a, b); }
+  static I unpacklo16(I a, I b) { return _mm512_unpacklo_epi16(a, b); }
+  static I unpackhi16(I a, I b) { return _mm512_unpackhi_epi16(a, b); }
+  static I in_order(I bytes) {
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
+  }
+
+  static F set1_float(float v) { return _mm512_set1_ps(v); }
+  static F load_float(const float* p) { return _mm512_loadu_ps(p); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F min(F a, F b) { return _mm512_min_ps(a, b); }
+  static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
+  static I to_int(F a) { return _mm512_cvtps_epi32(a); }
+};
+
+// A table of 256 bytes in four registers.
+struct ByteTable {
+  explicit ByteTable(const uint8_t* table) {
+    for (int i = 0; i < 4; ++i) part[i] = V::load(table + 64 * i);
+  }
+  __m512i operator()(__m512i x) const {
+    const __m512i low = _mm512_permutex2var_epi8(part[0], x, part[1]), high = _mm512_permutex2var_epi8(part[2], x, part[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high);
+  }
+  __m512i part[4];
+};
+
+void lookup(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out) {
+  const ByteTable bytes(table);
+  size_t i = 0;
+  for (; i + 64 <= elements; i += 64) V::store(out + i, bytes(V::load(x + i)), 64);
+  if (i == elements) return;
+  const __mmask64 rest = (__mmask64{1} << (elements - i)) - 1;
+  _mm512_mask_storeu_epi8(out + i, rest, bytes(_mm512_maskz_loadu_epi8(rest, x + i)));
+}
+
+// Byte i of a vector that starts at channel c belongs to channel (c + i) % channels: look each up in every table, keep what belongs.
+void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out) {
+  if (channels > 4) return kPortable.lookup_channels(x, tables, channels, elements, out);
+  __mmask64 belongs[4] = {};  // by channel, for a vector that starts at channel 0
+  for (uint32_t i = 0; i < 64; ++i) belongs[i % channels] |= __mmask64{1} << i;
+  uint32_t start = 0;
+  for (size_t i = 0; i < elements; i += 64, start = (start + 64) % channels) {
+    const __mmask64 valid = elements - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (elements - i)) - 1;
+    const __m512i bytes = _mm512_maskz_loadu_epi8(valid, x + i);
+    __m512i result = V::zero();
+    for (uint32_t c = 0; c < channels; ++c) {
+      const uint32_t phase = (c + channels - start) % channels;
+      result = _mm512_mask_blend_epi8(belongs[phase], result, ByteTable(tables + 256 * c)(bytes));
+    }
+    _mm512_mask_storeu_epi8(out + i, valid, result);
+  }
+}
+
+}  // namespace
+
+const Kernels kAvx512Vnni = {
+    "avx512_vnni",
+    cpu_has_avx512_vnni,
+    {V::kLanes, 4, false},
+    nullptr,
+    vector_gemm<V>,
+    V::kBytes,
+    vector_depthwise<V>,
+    vector_max_pool<V>,
+    vector_average_pool<V>,
+    vector_add<V>,
+    lookup,
+    lookup_channels,
+    vector_quantize_float<V>,
+};
+
+}  // namespace espalier

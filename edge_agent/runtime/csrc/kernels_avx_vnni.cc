@@ -1,0 +1,43 @@
+// AVX-VNNI: the dot product of bytes in 256-bit vectors.
+#include "cpu.h"
+#include "vector256.h"
+#include "vector_depthwise.h"
+#include "vector_elementwise.h"
+#include "vector_gemm.h"
+
+namespace espalier {
+namespace {
+
+struct V : Vector256 {
+  using Weights = I;
+  using Quads = I;
+  static constexpr int kMaxBlocks = 2;
+  static constexpr int kChains = 8;
+  // 16 registers: sums, a block's weights, one broadcast.
+  static constexpr int tile_m(int blocks) { return blocks == 2 ? 6 : 12; }
+
+  static Weights weights(const int8_t* p) { return load(p); }
+  static Quads quads(I interleaved) { return interleaved; }
+  static Quads broadcast_quad(const uint8_t* p) { return broadcast_4_bytes(p); }
+  static I dot(I acc, Quads x, Weights w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+};
+
+}  // namespace
+
+const Kernels kAvxVnni = {
+    "avx_vnni",
+    cpu_has_avx_vnni,
+    {V::kLanes, 4, false},
+    nullptr,
+    vector_gemm<V>,
+    V::kBytes,
+    vector_depthwise<V>,
+    vector_max_pool<V>,
+    vector_average_pool<V>,
+    vector_add<V>,
+    [](const uint8_t* x, const uint8_t* table, size_t n, uint8_t* out) { kPortable.lookup(x, table, n, out); },
+    [](const uint8_t* x, const uint8_t* t, uint32_t c, size_t n, uint8_t* out) { kPortable.lookup_channels(x, t, c, n, out); },
+    vector_quantize_float<V>,
+};
+
+}  // namespace espalier

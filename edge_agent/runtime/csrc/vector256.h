@@ -1,0 +1,68 @@
+// What the two instruction sets with 256-bit vectors share; each adds its dot product.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace espalier {
+namespace {
+
+struct Vector256 {
+  using I = __m256i;
+  using F = __m256;
+  static constexpr uint32_t kLanes = 8, kBytes = 32;
+
+  static I load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static void store(uint8_t* out, I bytes, uint32_t count) {
+    if (count >= kBytes) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);
+      return;
+    }
+    alignas(32) uint8_t all[kBytes];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(all), bytes);
+    __builtin_memcpy(out, all, count);
+  }
+  static I zero() { return _mm256_setzero_si256(); }
+  static I set1_32(int32_t v) { return _mm256_set1_epi32(v); }
+  static I set1_16(int32_t v) { return _mm256_set1_epi16(static_cast<int16_t>(v)); }
+  static I set1_8(int32_t v) { return _mm256_set1_epi8(static_cast<char>(v)); }
+  static I broadcast_4_bytes(const uint8_t* p) {
+    int32_t quad;
+    __builtin_memcpy(&quad, p, 4);
+    return _mm256_set1_epi32(quad);
+  }
+
+  static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
+  static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }
+  static I min32(I a, I b) { return _mm256_min_epi32(a, b); }
+  static I max32(I a, I b) { return _mm256_max_epi32(a, b); }
+  static I shift_right(I a, I count) { return _mm256_srav_epi32(a, count); }
+  static I shift_left(I a, I count) { return _mm256_sllv_epi32(a, count); }
+  template <int N>
+  static I shift_left_by(I a) {
+    return _mm256_slli_epi32(a, N);
+  }
+  static I madd16(I a, I b) { return _mm256_madd_epi16(a, b); }
+  static I packs32(I a, I b) { return _mm256_packs_epi32(a, b); }
+  static I adds16(I a, I b) { return _mm256_adds_epi16(a, b); }
+  static I packus16(I a, I b) { return _mm256_packus_epi16(a, b); }
+  static I min8u(I a, I b) { return _mm256_min_epu8(a, b); }
+  static I max8u(I a, I b) { return _mm256_max_epu8(a, b); }
+  static I unpacklo8(I a, I b) { return _mm256_unpacklo_epi8(a, b); }
+  static I unpackhi8(I a, I b) { return _mm256_unpackhi_epi8(a, b); }
+  static I unpacklo16(I a, I b) { return _mm256_unpacklo_epi16(a, b); }
+  static I unpackhi16(I a, I b) { return _mm256_unpackhi_epi16(a, b); }
+  static I in_order(I bytes) { return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)); }
+
+  static F set1_float(float v) { return _mm256_set1_ps(v); }
+  static F load_float(const float* p) { return _mm256_loadu_ps(p); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F min(F a, F b) { return _mm256_min_ps(a, b); }
+  static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
+  static I to_int(F a) { return _mm256_cvtps_epi32(a); }
+};
+
+}  // namespace
+}  // namespace espalier

@@ -1,0 +1,138 @@
+// The matrix product of kernels.h with vectors: a tile of MR pixels by NB blocks of channels stays in registers while K runs by.
+//
+// W is packed [block][tap][k / 4][lanes][4], so that a vector holds four k of each of a block's channels; four bytes of A are broadcast
+// against it. Runs whose length is no multiple of 4 read a little too far, against weights of 0.
+#pragma once
+
+#include "vector_requantize.h"
+
+namespace espalier {
+namespace {
+
+template <class V>
+class Gemm {
+ public:
+  using I = typename V::I;
+
+  explicit Gemm(const GemmArgs& args)
+      : g_(args), requantizer_(*args.requantize), steps_((args.k + 3) / 4),
+        block_bytes_(static_cast<size_t>(args.taps_h) * args.taps_w * steps_ * V::kLanes * 4) {}
+
+  void run() const {
+    const uint32_t blocks = (g_.n + V::kLanes - 1) / V::kLanes;
+    for (uint32_t block = 0; block < blocks;) {
+      const uint32_t left = blocks - block;
+      block += run_blocks<V::kMaxBlocks>(block, left);
+    }
+  }
+
+ private:
+  // The widest group of blocks that is left, over all pixels; returns how many blocks that were.
+  template <int NB>
+  uint32_t run_blocks(uint32_t block, uint32_t left) const {
+    if constexpr (NB > 1) {
+      if (left < NB) return run_blocks<NB - 1>(block, left);
+    }
+    const uint32_t n0 = block * V::kLanes;
+    const uint32_t channels = g_.n - n0 < NB * V::kLanes ? g_.n - n0 : NB * V::kLanes;
+    const int8_t* w = g_.w + block * block_bytes_;
+    constexpr uint32_t kTile = V::tile_m(NB);
+    const uint32_t tiles = (g_.m + kTile - 1) / kTile;
+    for (uint32_t row = 0; row < g_.rows; ++row) {
+      const uint8_t* a = g_.a + row * g_.row_stride;
+      uint8_t* out = g_.out + row * g_.out_row_stride + n0;
+      for (uint32_t t = 0, m = 0; t < tiles; ++t) {  // as even as possible: 7 pixels are 4 + 3 rather than 6 + 1
+        const uint32_t end = static_cast<uint32_t>(static_cast<uint64_t>(g_.m) * (t + 1) / tiles);
+        run_tile<kTile, NB>(end - m, a + m * g_.m_stride, w, n0, channels, out + m * g_.out_m_stride);
+        m = end;
+      }
+    }
+    return NB;
+  }
+
+  template <int MR, int NB>
+  void run_tile(uint32_t pixels, const uint8_t* a, const int8_t* w, uint32_t n0, uint32_t channels, uint8_t* out) const {
+    if constexpr (MR > 1) {
+      if (pixels < MR) return run_tile<MR - 1, NB>(pixels, a, w, n0, channels, out);
+    }
+    if constexpr (MR == 1) {
+      tile_of_one<NB>(a, w, n0, channels, out);
+    } else {
+      tile<MR, NB>(a, w, n0, channels, out);
+    }
+  }
+
+  template <int MR, int NB>
+  void tile(const uint8_t* a, const int8_t* w, uint32_t n0, uint32_t channels, uint8_t* out) const {
+    I acc[MR][NB];
+    for (int n = 0; n < NB; ++n) {
+      const I bias = V::load(g_.requantize->bias.data() + g_.channel + n0 + n * V::kLanes);
+      for (int m = 0; m < MR; ++m) acc[m][n] = bias;
+    }
+    const size_t stride = g_.m_stride;
+    for (uint32_t i = 0; i < g_.taps_h; ++i) {
+      for (uint32_t j = 0; j < g_.taps_w; ++j) {
+        const uint8_t* run = a + i * g_.tap_h_stride + j * g_.tap_w_stride;
+        for (uint32_t k = 0; k < steps_; ++k, run += 4, w += V::kLanes * 4) {
+          typename V::Weights weights[NB];
+          for (int n = 0; n < NB; ++n) weights[n] = V::weights(w + n * block_bytes_);
+          for (int m = 0; m < MR; ++m) {
+            const typename V::Quads x = V::broadcast_quad(run + m * stride);
+            for (int n = 0; n < NB; ++n) acc[m][n] = V::dot(acc[m][n], x, weights[n]);
+          }
+        }
+      }
+    }
+    for (int m = 0; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
+  }
+
+  // One pixel, or a linear operator at batch 1: bound by loading weights, if there are enough sums to hide the latency of a dot product.
+  template <int NB>
+  void tile_of_one(const uint8_t* a, const int8_t* w, uint32_t n0, uint32_t channels, uint8_t* out) const {
+    constexpr int kChains = V::kChains / NB > 1 ? V::kChains / NB : 1;
+    I acc[kChains][NB];
+    for (int n = 0; n < NB; ++n) {
+      acc[0][n] = V::load(g_.requantize->bias.data() + g_.channel + n0 + n * V::kLanes);
+      for (int c = 1; c < kChains; ++c) acc[c][n] = V::zero();
+    }
+    for (uint32_t i = 0; i < g_.taps_h; ++i) {
+      for (uint32_t j = 0; j < g_.taps_w; ++j) {
+        const uint8_t* run = a + i * g_.tap_h_stride + j * g_.tap_w_stride;
+        uint32_t k = 0;
+        for (; k + kChains <= steps_; k += kChains, run += 4 * kChains, w += V::kLanes * 4 * kChains) {
+          for (int c = 0; c < kChains; ++c) {
+            const typename V::Quads x = V::broadcast_quad(run + 4 * c);
+            for (int n = 0; n < NB; ++n) acc[c][n] = V::dot(acc[c][n], x, V::weights(w + n * block_bytes_ + V::kLanes * 4 * c));
+          }
+        }
+        for (; k < steps_; ++k, run += 4, w += V::kLanes * 4) {
+          const typename V::Quads x = V::broadcast_quad(run);
+          for (int n = 0; n < NB; ++n) acc[0][n] = V::dot(acc[0][n], x, V::weights(w + n * block_bytes_));
+        }
+      }
+    }
+    for (int c = 1; c < kChains; ++c) {
+      for (int n = 0; n < NB; ++n) acc[0][n] = V::add32(acc[0][n], acc[c][n]);
+    }
+    finish<NB>(acc[0], n0, channels, out);
+  }
+
+  template <int NB>
+  void finish(I (&acc)[NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
+    requantizer_.round(acc, g_.channel + n0);
+    V::store(out, V::in_order(requantizer_.narrow(acc)), channels);
+  }
+
+  const GemmArgs& g_;
+  const Requantizer<V> requantizer_;
+  const uint32_t steps_;
+  const size_t block_bytes_;
+};
+
+template <class V>
+void vector_gemm(const GemmArgs& args, uint8_t*) {
+  Gemm<V>(args).run();
+}
+
+}  // namespace
+}  // namespace espalier
