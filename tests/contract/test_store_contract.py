@@ -225,7 +225,6 @@ async def test_lists_are_newest_first_and_limited(database: Database) -> None:
 
 
 async def test_rollouts_come_back_whole(database: Database) -> None:
-    entry = RolloutDevice(device_id="cam-1", model_digest=MODEL.digest)
     rollout = Rollout(
         id="r",
         model_name="fashion",

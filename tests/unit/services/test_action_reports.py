@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ConflictError
@@ -29,6 +29,7 @@ def test_an_end_is_an_end(end: ActionState) -> None:
         judge_report(report(2, end), report(3, ActionState.PROBATION))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50), st.integers(1, 50), st.sampled_from(ActionState), st.sampled_from(ActionState))
 def test_going_back_or_contradicting_is_refused(before: int, seq: int, old: ActionState, new: ActionState) -> None:
     if seq < before or (seq == before and new is not old):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import CursorGapError, InvalidRequestError
@@ -25,6 +25,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
     return log
 
 
+@settings(deadline=None)
 @given(logs(), st.data())
 def test_a_log_sent_in_overlapping_pieces_is_taken_once(log: list[Entry], data: st.DataObject) -> None:
     """Pieces may be repeated and overlap; a piece that begins too far ahead is refused and changes nothing."""
@@ -50,6 +51,7 @@ def test_a_log_sent_in_overlapping_pieces_is_taken_once(log: list[Entry], data: 
         assert counted == set(range(1, next_seq))
 
 
+@settings(deadline=None)
 @given(logs())
 def test_sending_everything_again_takes_nothing(log: list[Entry]) -> None:
     done = advance(1, log)

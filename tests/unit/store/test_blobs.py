@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import BusyError, ConflictError, CorruptBlobError, NotFoundError, TooLargeError
@@ -31,6 +31,7 @@ def test_bytes_are_kept_by_their_digest(blobs: BlobStore, tmp_path: Path) -> Non
     assert not list((tmp_path / "blobs" / "staging").iterdir())
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=2000), st.lists(st.integers(1, 500), max_size=8), st.randoms())
 def test_an_upload_may_be_broken_off_anywhere(data: bytes, pieces: list[int], rng) -> None:
     import tempfile
