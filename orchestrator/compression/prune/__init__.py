@@ -1,0 +1,7 @@
+"""Importance pruning: whole channels go, and what is left is a narrower dense network that needs no special kernel."""
+
+from __future__ import annotations
+
+from orchestrator.compression.prune.channels import prune_channels
+
+__all__ = ["prune_channels"]
