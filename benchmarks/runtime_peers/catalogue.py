@@ -33,7 +33,7 @@ class Peer:
         module: of `runtime_peers.peers`; converts networks and runs them.
         precision: "int8", "fp32" or, of ours, "int4" (weights).
         environment: the one of `environments.ENVIRONMENTS` that it runs in.
-        path: of our engine, by name; empty for the best one.
+        path: of our engine, by name, empty for the best one; of others "no-tiles" or empty, see `tiles`.
     """
 
     module: str
@@ -49,6 +49,8 @@ PEERS = {
     "openvino-int8": Peer("openvino", "int8", "onnx-openvino"),
     "ort-int8": Peer("onnxruntime", "int8", "onnx-openvino"),
     "executorch-int8": Peer("executorch", "int8", "executorch"),
+    "litert-int8-no-tiles": Peer("litert", "int8", "litert", "no-tiles"),
+    "openvino-int8-no-tiles": Peer("openvino", "int8", "onnx-openvino", "no-tiles"),
     "litert-fp32": Peer("litert", "fp32", "litert"),
     "openvino-fp32": Peer("openvino", "fp32", "onnx-openvino"),
     "ort-fp32": Peer("onnxruntime", "fp32", "onnx-openvino"),

@@ -15,7 +15,7 @@ from runtime_peers.catalogue import NETWORKS, Peer
 from runtime_peers.environments import BENCHMARKS, CACHE, REPOSITORY
 
 HERE = Path(__file__).parent
-OUR_CONVERTER = ["orchestrator/compression", "edge_agent/runtime", "protos"]
+OUR_CONVERTER = ["orchestrator/compression", "orchestrator/datasets", "edge_agent/runtime/*.py", "protos"]
 # Beside the model itself in a conversion's folder.
 HELPER_FILES = {"samples.bin", "expected.bin"}
 
@@ -24,18 +24,19 @@ class ConversionError(RuntimeError):
     """A runtime's converter refused a network; the message is the last line of what it said."""
 
 
-def ensure(network: str, name: str, peer: Peer, python: Path, say: Callable[[str], None]) -> Path:
+def ensure(network: str, peer: Peer, python: Path, say: Callable[[str], None]) -> Path:
     """The folder with the network converted for the peer.
 
     Raises:
         ConversionError: it could not be converted.
     """
     ours = peer.module == "espalier"
-    folder = CACHE / "models" / f"{network}-{name}-{_digest(network, peer)}"
+    name = f"{network}-{peer.module}-{peer.precision}"
+    folder = CACHE / "models" / f"{name}-{_digest(network, peer)}"
     if (folder / "expected.bin").exists():
         return folder
-    say(f"converting {network} for {name}")
-    for stale in folder.parent.glob(f"{network}-{name}-*"):
+    say(f"converting {name}")
+    for stale in folder.parent.glob(f"{name}-*"):
         shutil.rmtree(stale)
     work = folder.with_suffix(".partial")
     shutil.rmtree(work, ignore_errors=True)
@@ -56,7 +57,7 @@ def _digest(network: str, peer: Peer) -> str:
     requirements = environments.requirements_digest(peer.environment)
     if peer.module == "espalier":
         requirements = ""
-        sources += [REPOSITORY / name for name in OUR_CONVERTER]
+        sources += [file for pattern in OUR_CONVERTER for file in sorted(REPOSITORY.glob(pattern))]
     parts = [requirements, repr(NETWORKS[network]), peer.precision, environments.tree_digest(sources)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

@@ -58,7 +58,7 @@ def tree_digest(paths: list[Path]) -> str:
 
 
 SOURCE_SUFFIXES = {".py", ".cc", ".cpp", ".h", ".hpp", ".proto", ".txt", ".toml", ".cmake"}
-ENGINE_SOURCES = [REPOSITORY / name for name in ("edge_agent", "protos", "CMakeLists.txt", "pyproject.toml")]
+ENGINE_SOURCES = [REPOSITORY / name for name in ("edge_agent/runtime", "protos", "CMakeLists.txt", "pyproject.toml")]
 
 
 def requirements_digest(name: str) -> str:

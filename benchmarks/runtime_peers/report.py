@@ -85,7 +85,7 @@ def _medians(title: str, result: Entry, part: str) -> str:
 
 def _time(row: Entry) -> str:
     if "median_us" not in row:
-        return "failed" if "error" in row else "-"
+        return "failed" if row else "-"
     digits = 2 if row["median_us"] < 10 else 1 if row["median_us"] < 1000 else 0
     return f"{row['median_us']:.{digits}f} ({row['p99_us']:.{digits}f})"
 
@@ -152,7 +152,7 @@ def _errors(result: Entry) -> str:
     errors = [f"{name}: {error}" for name, error in result["failed"].items()]
     for network, entry in result["networks"].items():
         for part in ("one_thread", "two_threads", "cold_start"):
-            failed = {name: row["error"] for name, row in entry[part].items() if "error" in row}
+            failed = {name: row["error"] for name, row in entry[part].items() if row.get("error")}
             errors += [f"{name}, {network}, {part}: {error}" for name, error in failed.items()]
     return "\n".join(["## What failed", *errors]) if errors else ""
 

@@ -15,6 +15,7 @@ from runtime_peers.conversions import ConversionError
 from runtime_peers.environments import RUNTIME_PACKAGES, BuildError
 from runtime_peers.measure import Candidate, Effort, WorkerError
 from runtime_peers.roofline import RooflineError
+from runtime_peers.tiles import NO_TILES, cpu_has_tiles
 
 Say = Callable[[str], None]
 
@@ -26,7 +27,11 @@ def run(networks: Sequence[str], peer_names: Sequence[str], effort: Effort, say:
     # The measuring process itself keeps off the measured CPU where there is another.
     os.sched_setaffinity(0, cpus[:-1] or cpus)
     pythons, failed = _build(peer_names, say)
-    peers = {name: peer for name, peer in (OWN | PEERS).items() if name in peer_names and peer.environment in pythons}
+    peers = {
+        name: peer
+        for name, peer in (OWN | PEERS).items()
+        if name in peer_names and peer.environment in pythons and (peer.path != NO_TILES or cpu_has_tiles())
+    }
     peers |= _narrower_paths(peers, pythons)
     result: dict[str, Any] = {
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -39,7 +44,7 @@ def run(networks: Sequence[str], peer_names: Sequence[str], effort: Effort, say:
     for network in networks:
         say(f"== {network}")
         candidates, refused = _convert(network, peers, pythons, say)
-        whole = [candidate for candidate in candidates if not candidate.peer.path]
+        whole = [candidate for candidate in candidates if "@" not in candidate.name]  # narrower paths need no more
         entry: dict[str, Any] = {
             "one_thread": _plain(measure.compare(candidates, 1, one, effort, say)) | refused,
             "two_threads": _plain(measure.compare(whole, 2, two, effort, say)) if len(two) == 2 else {},
@@ -88,7 +93,7 @@ def _convert(
     for name, peer in peers.items():
         python = pythons[peer.environment]
         try:
-            folder = conversions.ensure(network, name.partition("@")[0], peer, python, say)
+            folder = conversions.ensure(network, peer, python, say)
             candidates.append(Candidate(name, peer, python, folder))
         except ConversionError as error:
             refused[name] = {"error": f"not converted: {error}"}

@@ -31,6 +31,11 @@ def main(module: str, folder_name: str, threads: str, cpus: str, path: str = "")
     def answer(**values: object) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
+    if path == "no-tiles":
+        from runtime_peers.tiles import forgo_tiles
+
+        forgo_tiles()
+        path = ""
     folder = Path(folder_name)
     peer = importlib.import_module(f"runtime_peers.peers.{module}")
     samples = _samples(folder, peer.SAMPLE_COUNT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from runtime_peers.peers import SAMPLE_COUNT
@@ -10,7 +11,8 @@ MODEL = "model.pb"
 
 
 def convert(network: str, precision: str, folder: Path) -> None:
-    from orchestrator.compression import Recipe, compress
+    from orchestrator.compression.pipeline import compress
+    from orchestrator.compression.recipe import Recipe
     from runtime_peers import networks
 
     pixels = networks.calibration_pixels(network)
@@ -28,7 +30,7 @@ def _as_images(pixels, model):
     import numpy as np
     from torch import nn
 
-    from orchestrator.compression import Split, Splits
+    from orchestrator.datasets.splits import Split, Splits
     from runtime_peers import networks
 
     outputs = model(networks.to_tensor(pixels[:1])).shape[-1]
@@ -55,13 +57,9 @@ class Session:
     def __init__(self, folder: Path, threads: int, path: str) -> None:
         from edge_agent.runtime import load_model
 
-        options = {"threads": threads} if threads > 1 else {}  # an engine without threads says so: TypeError
-        self._engine = load_model(
-            (folder / MODEL).read_bytes(),
-            lambda digest: (folder / digest.hex()).read_bytes(),
-            path=path or None,
-            **options,
-        )
+        options = _thread_option(load_model, threads) if threads > 1 else {}
+        model = (folder / MODEL).read_bytes()
+        self._engine = load_model(model, lambda sha: (folder / sha.hex()).read_bytes(), path=path or None, **options)
         self._infer = self._engine.infer_raw
         self.engine_path = self._engine.path
 
@@ -75,3 +73,11 @@ class Session:
         import array
 
         return array.array("f", self._engine.dequantize(self.call())).tolist()
+
+
+def _thread_option(load_model: Callable[..., object], threads: int) -> dict[str, int]:
+    import inspect
+
+    if "threads" not in inspect.signature(load_model).parameters:
+        raise SystemExit("the engine offers no threads of its own")
+    return {"threads": threads}
