@@ -59,7 +59,7 @@ class ControlPlane:
         Raises:
             ServerError: always.
         """
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._all_tasks, return_when=asyncio.FIRST_COMPLETED)
         task = done.pop()
         raise ServerError(f"{task.get_name()} has ended: {task.exception()!r}")
 
@@ -131,7 +131,7 @@ class ControlPlane:
 
     async def _check_health(self) -> str:
         """What is wrong, or nothing."""
-        dead = [task.get_name() for task in self._tasks if task.done()]
+        dead = [task.get_name() for task in self._all_tasks if task.done()]
         if dead:
             return f"{', '.join(dead)} has ended"
         try:
@@ -139,6 +139,10 @@ class ControlPlane:
         except (TimeoutError, OrchestratorError) as error:
             return f"the database does not answer: {error}"
         return ""
+
+    @property
+    def _all_tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._tasks, *self._servers.tasks]
 
     def _run(self, name: str, work: Any) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

@@ -45,8 +45,12 @@ class DriversService(operator_pb2_grpc.DriversServicer):
         if not await asyncio.to_thread(self._outputs_present, stage):
             raise ConflictError(f"an output of stage {stage.name!r} is not here: put the blob first")
 
+        earlier = await self._database.read(lambda session: session.stages.find(stage.key))
+        lost = earlier if earlier and not await asyncio.to_thread(self._outputs_present, earlier) else None
+
         def write(session: Session) -> Stage:
-            kept = session.stages.put_once(dataclasses.replace(stage, created_at_ms=session.now_ms))
+            fresh = dataclasses.replace(stage, created_at_ms=session.now_ms)
+            kept = session.stages.put_once(fresh, instead_of=lost)
             job = session.jobs.find(stage.job_id)
             if job is not None and kept.job_id == job.id:
                 session.jobs.put(dataclasses.replace(job, updated_at_ms=session.now_ms))  # tells those who watch it

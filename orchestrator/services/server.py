@@ -119,13 +119,21 @@ class ControlServers:
             ConfigError: an address cannot be bound.
         """
         ports = _bind(self._agents, agents_address), _bind(self._operators, operators_address)
-        self._tasks = [asyncio.create_task(self.doorbells.run()), asyncio.create_task(self.liveness.run())]
+        self._tasks = [
+            asyncio.create_task(self.doorbells.run(), name="doorbells"),
+            asyncio.create_task(self.liveness.run(), name="liveness"),
+        ]
         await self._agents.start()
         await self._operators.start()
         for servicer, service in self._healths:
             for name in ("", service):
                 await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
         return ports
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What runs in the background; none of it ends by itself."""
+        return self._tasks
 
     async def stop(self, grace_s: float) -> None:
         """Say that nothing is served any more, say goodbye to agents, let calls end, write what is left."""

@@ -25,6 +25,7 @@ from orchestrator.errors import (
     StorageError,
     StorageFullError,
     TooLargeError,
+    UnavailableError,
 )
 
 CHUNK_BYTES = 256 * 1024
@@ -184,6 +185,7 @@ class Upload:
     def __init__(self, store: BlobStore, digest: str, size_bytes: int, offset: int) -> None:
         self.digest = digest
         self.size_bytes = size_bytes
+        self._is_resumed = offset > 0
         self._store = store
         self._path = store._part(digest)
         self._hash = hashlib.sha256()
@@ -215,11 +217,14 @@ class Upload:
         Raises:
             ConflictError: bytes are missing.
             CorruptBlobError: the digest is another; what had arrived is thrown away.
+            UnavailableError: so it is, but the fault may lie in what an earlier upload left here.
         """
         if self.received_bytes != self.size_bytes:
             raise ConflictError(f"{self.received_bytes} of {self.size_bytes} bytes of blob {self.digest} have arrived")
         if self._hash.hexdigest() != self.digest:
             self._path.unlink(missing_ok=True)
+            if self._is_resumed:
+                raise UnavailableError(f"what was here of blob {self.digest} was damaged; send it again from the start")
             raise CorruptBlobError(
                 f"the bytes sent as blob {self.digest} have digest {self._hash.hexdigest()}; send again"
             )

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine
@@ -46,8 +48,8 @@ class Database:
         self.path = path
         self._clock = clock
         self._queue: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
-        self._writer_engine = _engine(f"file:{path}?mode=rwc", "BEGIN IMMEDIATE", _configure_writer, pool_size=1)
-        self._reader_engine = _engine(f"file:{path}?mode=ro", "BEGIN", _configure_reader, pool_size=READERS)
+        self._writer_engine = _engine(path, "rwc", "BEGIN IMMEDIATE", _configure_writer, pool_size=1)
+        self._reader_engine = _engine(path, "ro", "BEGIN", _configure_reader, pool_size=READERS)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._started: Future[int] = Future()
         self._writer = threading.Thread(target=self._run_writer, name="store-writer", daemon=True)
@@ -229,20 +231,24 @@ class Database:
                 continue
 
 
-def _engine(uri: str, begin: str, configure: Callable[[Any], None], *, pool_size: int) -> Engine:
+def _engine(
+    path: Path, mode: str, begin: str, configure: Callable[[sqlite3.Connection], None], *, pool_size: int
+) -> Engine:
     """An engine whose transactions begin with `begin`; Python's own implicit transactions are switched off."""
+    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0, check_same_thread=False)
+        configure(connection)
+        return connection
+
     engine = sqlalchemy.create_engine(
-        f"sqlite:///{uri}&uri=true",
+        "sqlite://",
+        creator=connect,
         poolclass=sqlalchemy.pool.QueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": 5.0},
     )
-
-    @sqlalchemy.event.listens_for(engine, "connect")
-    def _on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        configure(connection)
 
     @sqlalchemy.event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
@@ -251,13 +257,13 @@ def _engine(uri: str, begin: str, configure: Callable[[Any], None], *, pool_size
     return engine
 
 
-def _configure_writer(connection: Any) -> None:
+def _configure_writer(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA busy_timeout=5000")
 
 
-def _configure_reader(connection: Any) -> None:
+def _configure_reader(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA busy_timeout=5000")
 

@@ -60,10 +60,14 @@ class Stages(RecordTable[Stage]):
     def columns(self, record: Stage) -> Mapping[str, object]:
         return {"key": record.key, "job_id": record.job_id, "created_at_ms": record.created_at_ms}
 
-    def put_once(self, stage: Stage) -> Stage:
-        """Record what a stage made; where the same inputs were worked twice, the first outputs stay and count."""
+    def put_once(self, stage: Stage, *, instead_of: Stage | None = None) -> Stage:
+        """Record what a stage made; where the same inputs were worked twice, the first outputs stay and count.
+
+        Args:
+            instead_of: the record whose outputs are known to be gone, and which this one shall replace.
+        """
         existing = self.find(stage.key)
-        if existing is not None:
+        if existing is not None and existing != instead_of:
             return existing
         self.put(stage)
         return stage

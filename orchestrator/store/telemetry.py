@@ -144,7 +144,7 @@ class Telemetry:
         return self._add_up(query, since_ms, until_ms)
 
     def first_totals(self, *, device_id: str, model_digest: str, min_requests: int, limit: int) -> WindowTotals | None:
-        """The first windows of a model on a device, added up until they hold `min_requests`, at most `limit` of them."""
+        """The first windows of a model on a device, at most `limit`, added up until they hold `min_requests`."""
         query = select(schema.windows).where(_windows.device_id == device_id, _windows.model_digest == model_digest)
         builder = None
         requests = 0

@@ -9,7 +9,6 @@ from edge_agent.sketch import LatencySketch
 from orchestrator.records import WindowTotals
 from protos import fleet_pb2
 
-
 _SUMMED = (
     "requests",
     "errors",

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import BusyError, ConflictError, CorruptBlobError, NotFoundError, TooLargeError
+from orchestrator.errors import (
+    BusyError,
+    ConflictError,
+    CorruptBlobError,
+    NotFoundError,
+    TooLargeError,
+    UnavailableError,
+)
 from orchestrator.store import BlobStore
 
 
@@ -64,6 +71,18 @@ def test_other_bytes_than_the_digest_names_never_get_the_name(blobs: BlobStore) 
         with pytest.raises(CorruptBlobError):
             upload.finish()
     assert blobs.size(digest) is None
+    assert blobs.received(digest) == 0
+
+
+def test_a_part_that_a_crash_damaged_is_sent_again_from_the_start(blobs: BlobStore, tmp_path: Path) -> None:
+    digest = digest_of(b"12345")
+    with blobs.begin(digest, 5, 0) as upload:  # type: ignore[union-attr]
+        upload.write(b"123")
+    (tmp_path / "blobs" / "staging" / f"{digest}.part").write_bytes(b"\0\0\0")
+    with blobs.begin(digest, 5, 3) as upload:  # type: ignore[union-attr]
+        upload.write(b"45")
+        with pytest.raises(UnavailableError):
+            upload.finish()
     assert blobs.received(digest) == 0
 
 

@@ -78,6 +78,15 @@ async def test_readers_cannot_write(database: Database) -> None:
         await database.read(put_policy("sneaky"))
 
 
+async def test_a_path_may_hold_any_character(tmp_path: Path) -> None:
+    folder = tmp_path / "100% odd?name#1 \u00e9"
+    folder.mkdir()
+    database = await Database.open(folder / "control.db")
+    assert await database.read(lambda session: session.revision) > 0
+    await database.close()
+    assert (folder / "control.db").exists()
+
+
 async def test_waiting_ends_when_something_newer_is_committed(database: Database) -> None:
     waiting = asyncio.ensure_future(database.wait_for_revision(database.revision))
     await asyncio.sleep(0)
