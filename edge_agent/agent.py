@@ -12,7 +12,6 @@ import fcntl
 import logging
 import os
 import random
-import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -20,17 +19,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from edge_agent import life as words
-from edge_agent.benchmark import Cancelled, run_benchmark
+from edge_agent.benchmark import BenchmarkDesk
 from edge_agent.client import Backoff, ControlPlaneClient
 from edge_agent.config import AgentConfig
 from edge_agent.crashpoints import reach
-from edge_agent.download import Downloader
 from edge_agent.errors import BlobMissingError, ConfigError, EspalierError, ModelError, ModelRefusedError
 from edge_agent.facts import REFERENCE_WARNING, device_facts
 from edge_agent.feedback import PendingLabels
 from edge_agent.journal import Journal
+from edge_agent.library import ModelLibrary
 from edge_agent.life import AT_REST, Assignment, Event, Life, ModelRef, State
-from edge_agent.messages import read_model_ref
 from edge_agent.probation import PairedProbation
 from edge_agent.samples import SampleKeeper
 from edge_agent.service import LocalServer
@@ -46,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 GUARD_EVERY_PAIRS = 8
 JOURNAL_RETRY_S = 5.0
+RESTORE_RETRY_S = 600.0
 STOP_GRACE_S = 2.0
 
 _Result = TypeVar("_Result")
@@ -60,10 +59,10 @@ class Agent:
         state_dir.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(config)
         self._journal = Journal(state_dir)
-        self._store = BlobStore(state_dir / "blobs")
-        self._verifier = ArtifactVerifier(self._store, config.limits, config.engine.path)
         self._client = ControlPlaneClient(config.control_plane, config.device.id)
-        self._downloader = Downloader(self._client, self._store, self._verifier, self.new_backoff, self._in_thread)
+        store = BlobStore(state_dir / "blobs")
+        verifier = ArtifactVerifier(store, config.limits, config.engine.path)
+        self._library = ModelLibrary(store, verifier, self._client, self.new_backoff, self._in_thread)
         self.recorder = WindowRecorder(wall_clock_ms(), time.process_time())
         self.telemetry = TelemetryLog(state_dir / "telemetry", max_bytes=config.telemetry.spool_bytes)
         self.samples = SampleKeeper(state_dir / "samples", config.samples)
@@ -76,6 +75,14 @@ class Agent:
         )
         self.server = LocalServer(self.host, config.serving)
         self.uplink = Uplink(self, self._client)
+        self.benchmarks = BenchmarkDesk(
+            self._library,
+            self._in_thread,
+            device_class=config.device.device_class,
+            is_idle=lambda: self.life.state in AT_REST,
+            report=self._report_benchmark,
+            is_reported=self.uplink.has_benchmark,
+        )
         self.life = Life()
         self._events: deque[Event] = deque()
         self._is_draining = False
@@ -85,9 +92,7 @@ class Agent:
         self._pairs_timer: asyncio.TimerHandle | None = None
         self._guarded_at = 0
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
-        self._benchmark: asyncio.Task[None] | None = None
-        self._benchmarks: dict[str, pb.BenchmarkRequest] = {}
-        self._cancel_benchmark = threading.Event()
+        self._restore_at = 0.0
 
     async def start(self) -> None:
         """Serve the last good model, then take up the action that was under way, then dial out."""
@@ -104,9 +109,11 @@ class Agent:
     async def stop(self) -> None:
         """End in order: nothing is lost, and the next start knows that this was no crash."""
         await self.uplink.stop()
-        self._cancel_benchmark.set()
-        for task in (self._work, self._benchmark):
-            await _cancelled(task)
+        await self.benchmarks.stop()
+        self._cancel_work()
+        if self._work is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._work
         await self.server.stop(STOP_GRACE_S)
         for timer in (self._tick_timer, self._pairs_timer):
             if timer is not None:
@@ -194,6 +201,7 @@ class Agent:
             case words.StartPairing(_, terms, pairs):
                 self.host.start_pairing(terms, pairs)
                 self._guarded_at = 0
+                self.uplink.sync_now()  # a verdict may have come while the model was being loaded again
             case words.Promote():
                 self._promote()
             case words.Revert():
@@ -201,8 +209,7 @@ class Agent:
                 self._verified = None
                 self._collect_garbage()
             case words.CancelWork():
-                if self._work is not None:
-                    self._work.cancel()
+                self._cancel_work()
             case words.SendReports():
                 self.uplink.wake_reports()
 
@@ -216,10 +223,14 @@ class Agent:
     # Work. Each returns the event that answers its action.
 
     def _begin_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
-        if self._work is not None:
-            self._work.cancel()
-        self._cancel_benchmark.set()
+        self._cancel_work()
+        self.benchmarks.cancel()
         self._work = asyncio.create_task(self._run_work(assignment, work), name=work.__name__)
+
+    def _cancel_work(self) -> None:
+        """Not the task that is just telling its answer: it has ended but for that."""
+        if self._work is not None and self._work is not asyncio.current_task():
+            self._work.cancel()
 
     async def _run_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
         generation = assignment.generation
@@ -235,30 +246,28 @@ class Agent:
         self.dispatch(answer)
 
     async def _prepare(self, assignment: Assignment) -> Event:
-        self._verifier.check_stated_size(assignment.model)
-        self._store.check_room(assignment.model.size_bytes)
-        return words.Prepared(assignment.generation, self._downloader.is_complete(assignment.model))
+        return words.Prepared(assignment.generation, self._library.check_room(assignment.model))
 
     async def _download(self, assignment: Assignment) -> Event:
-        await self._downloader.fetch(assignment.model)
+        await self._library.fetch(assignment.model)
         return words.Downloaded(assignment.generation)
 
     async def _verify(self, assignment: Assignment) -> Event:
         try:
-            self._verified = await self._in_thread(lambda: self._verifier.verify(assignment.model))
+            self._verified = await self._library.verify(assignment.model)
         except BlobMissingError as error:
             return words.BlobsMissing(assignment.generation, str(error))
         reach("verified")
         return words.Verified(assignment.generation)
 
     async def _stage(self, assignment: Assignment) -> Event:
-        await self._in_thread(self._store.sync)
+        await self._library.make_durable()
         return words.Staged(assignment.generation)
 
     async def _activate(self, assignment: Assignment) -> Event:
         verified = self._verified
         if verified is None or verified.ref != assignment.model:  # a process before this one had verified it
-            verified = await self._in_thread(lambda: self._verifier.verify(assignment.model))
+            verified = await self._library.verify(assignment.model)
         self._verified = verified
         self.host.activate(verified)
         return words.Activated(assignment.generation)
@@ -278,7 +287,7 @@ class Agent:
         """Load the current model, or the previous where the current no longer verifies."""
         while (current := self.life.current) is not None:
             try:
-                self.host.serve(await self._in_thread(lambda ref=current: self._verifier.verify(ref)))  # type: ignore[misc]
+                self.host.serve(await self._library.verify(current))
                 return
             except (ModelError, MemoryError) as error:
                 logger.error("the current model %s no longer verifies: %s", current.digest[:12], error)
@@ -287,14 +296,16 @@ class Agent:
     def restore_broken(self) -> None:
         """Fetch the model again that no longer verified at the start; called while the control plane is there."""
         broken = self.life.broken
-        if broken is None or self.life.state not in AT_REST or (self._work is not None and not self._work.done()):
+        is_busy = self.life.state not in AT_REST or (self._work is not None and not self._work.done())
+        if broken is None or is_busy or time.monotonic() < self._restore_at:
             return
+        self._restore_at = time.monotonic() + RESTORE_RETRY_S
         self._work = asyncio.create_task(self._restore(broken), name="restore")
 
     async def _restore(self, broken: ModelRef) -> None:
         try:
-            await self._downloader.fetch(broken)
-            model = await self._in_thread(lambda: self._verifier.verify(broken))
+            await self._library.fetch(broken)
+            model = await self._library.verify(broken)
         except (EspalierError, OSError, MemoryError) as error:
             logger.warning("cannot restore model %s: %s", broken.digest[:12], error)
             return
@@ -302,19 +313,9 @@ class Agent:
         self.host.serve(model)
 
     def _collect_garbage(self) -> None:
-        """Remove blobs that no model refers to which serves, may serve again, or is on its way."""
+        """Keep what serves, may serve again, is on its way or is to be measured."""
         life = self.life
-        keep: set[str] = set()
-        under_test = [read_model_ref(request.model) for request in self._benchmarks.values()]
-        for ref in (life.current, life.previous, life.broken, candidate(life), *under_test):
-            if ref is None:
-                continue
-            keep.add(ref.digest)
-            with contextlib.suppress(ModelError):
-                keep.update(blob.sha256.hex() for blob in self._verifier.required_blobs(ref))
-        freed = self._store.collect(keep)
-        if freed:
-            logger.info("removed %d bytes of models that are no longer needed", freed)
+        self._library.keep_only((life.current, life.previous, life.broken, candidate(life), *self.benchmarks.models))
 
     # Probation.
 
@@ -362,47 +363,9 @@ class Agent:
         self.count_pairs()
         self.dispatch(words.Tick())
 
-    # Benchmarks.
-
-    def offer_benchmarks(self, requests: list[pb.BenchmarkRequest]) -> None:
-        """Run what the control plane asks for, one at a time and only while no action is under way."""
-        self._benchmarks = {request.id: request for request in requests if not self.uplink.has_benchmark(request.id)}
-        idle = self.life.state in AT_REST and (self._benchmark is None or self._benchmark.done())
-        if self._benchmarks and idle:
-            self._cancel_benchmark.clear()
-            self._benchmark = asyncio.create_task(self._run_benchmarks(), name="benchmarks")
-
-    async def _run_benchmarks(self) -> None:
-        while self._benchmarks and self.life.state in AT_REST:
-            request = next(iter(self._benchmarks.values()))
-            report = pb.BenchmarkReport(id=request.id)
-            try:
-                report.measurement.CopyFrom(await self._run_benchmark(request))
-            except Cancelled:
-                return
-            except (EspalierError, OSError, MemoryError) as error:
-                report.error = str(error) or type(error).__name__
-            except Exception as error:
-                logger.exception("benchmark %s failed", request.id)
-                report.error = f"unexpected {type(error).__name__}"
-            self._benchmarks.pop(request.id, None)
-            self.uplink.report_benchmark(report)
+    def _report_benchmark(self, report: pb.BenchmarkReport) -> None:
+        self.uplink.report_benchmark(report)
         self._collect_garbage()
-
-    async def _run_benchmark(self, request: pb.BenchmarkRequest) -> object:
-        ref = read_model_ref(request.model)
-        await self._downloader.fetch(ref)
-        model = await self._in_thread(lambda: self._verifier.verify(ref))
-        logger.info("benchmark %s of model %s: %d runs", request.id, ref.digest[:12], request.runs)
-        return await self._in_thread(
-            lambda: run_benchmark(
-                model,
-                warmup=request.warmup,
-                runs=request.runs,
-                device_class=self.config.device.device_class,
-                cancel=self._cancel_benchmark,
-            )
-        )
 
     def _log_state(self, life: Life) -> None:
         model = life.assignment.model.digest[:12] if life.assignment else "none"
@@ -424,10 +387,3 @@ def _lock(config: AgentConfig) -> int:
         os.close(descriptor)
         raise ConfigError(f"another agent uses {config.device.state_dir}; give each its own device.state_dir") from None
     return descriptor
-
-
-async def _cancelled(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import TypeVar
 
 from edge_agent.client import Backoff, ControlPlaneClient
 from edge_agent.errors import DigestMismatchError, TransientError
@@ -19,9 +18,6 @@ logger = logging.getLogger(__name__)
 WRONG_BYTES_LIMIT = 3
 """So many downloads of wrong bytes and the control plane's copy must be wrong."""
 
-_Result = TypeVar("_Result")
-InThread = Callable[[Callable[[], _Result]], Awaitable[_Result]]
-
 
 class Downloader:
     """`in_thread` runs what hashes or syncs a whole file away from the event loop."""
@@ -32,7 +28,7 @@ class Downloader:
         store: BlobStore,
         verifier: ArtifactVerifier,
         backoff: Callable[[], Backoff],
-        in_thread: InThread[None],
+        in_thread: Callable[[Callable[[], None]], Awaitable[None]],
     ) -> None:
         self._client = client
         self._store = store

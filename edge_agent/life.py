@@ -87,6 +87,8 @@ class Life:
     """Of the last report of this action."""
     crashes: int = 0
     was_downloaded: bool = False
+    is_activated: bool = False
+    """This very process has the new model loaded; a verdict that comes earlier has to wait."""
     pairs: bytes = b""
     outbox: tuple[Report, ...] = ()
     """Reports that the control plane has not acknowledged, oldest first."""

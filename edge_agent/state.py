@@ -75,7 +75,7 @@ def step(life: Life, event: Event, now: float, timeouts: StateTimeouts) -> Step:
         case CurrentRestored(digest):
             return _current_restored(life, digest)
         case Resumed(was_clean, spent_s):
-            return _resumed(replace(life, entered_at=now - spent_s), was_clean, now)
+            return _resumed(replace(life, entered_at=now - spent_s, is_activated=False), was_clean, now)
         case Tick():
             due = deadline(life, timeouts)
             if due is None or now < due:
@@ -83,7 +83,7 @@ def step(life: Life, event: Event, now: float, timeouts: StateTimeouts) -> Step:
             return _give_up(life, f"timed out in {life.state.name.lower()}", now)
         case ProbationPassed(generation):
             # Cumulative, unlike the other answers: passing a generation passes those before it.
-            if life.state is State.PROBATION and generation >= life.generation:
+            if life.state is State.PROBATION and life.is_activated and generation >= life.generation:
                 return _commit(life, now)
             return Step(life)
     if life.assignment is None or event.generation != life.generation or life.state in AT_REST:
@@ -122,11 +122,11 @@ def _answered(life: Life, assignment: Assignment, event: Answer, now: float) -> 
         case State.STAGED, Staged():
             return Step(_enter(life, State.ACTIVATING, now), (Activate(assignment), SendReports()))
         case State.ACTIVATING, Activated():
-            return _activated(life, assignment, now)
+            return _activated(replace(life, is_activated=True), assignment, now)
         case State.PROBATION, Activated() if life.current is None:
             return _commit(life, now)
         case State.PROBATION, Activated():
-            return Step(life, (StartPairing(assignment, _terms(assignment), life.pairs),))
+            return Step(replace(life, is_activated=True), (StartPairing(assignment, _terms(assignment), life.pairs),))
         case State.PROBATION, PairsCounted(_, pairs):
             counted = replace(life, pairs=pairs)
             return Step(_report(counted, State.PROBATION, ""), (SendReports(),))
@@ -134,7 +134,9 @@ def _answered(life: Life, assignment: Assignment, event: Answer, now: float) -> 
             return _give_up(life, reason, now)
         case _, WorkFailed(_, reason):
             return _give_up(life, reason, now)
-        case State.ASSIGNED | State.DOWNLOADING | State.VERIFYING | State.ACTIVATING, Refused(_, reason):
+        case State.PROBATION, Refused(_, reason):
+            return _give_up(life, reason, now)
+        case _, Refused(_, reason):
             return Step(_enter(life, State.REJECTED, now, reason), (Revert(), SendReports()))
     return Step(life)
 
@@ -148,7 +150,14 @@ def _assigned(life: Life, assignment: Assignment, now: float) -> Step:
         life = _enter(life, ended, now, f"superseded by generation {assignment.generation}")
         actions += [CancelWork(), Revert()]
     fresh = replace(
-        life, generation=assignment.generation, assignment=assignment, seq=0, crashes=0, was_downloaded=False, pairs=b""
+        life,
+        generation=assignment.generation,
+        assignment=assignment,
+        seq=0,
+        crashes=0,
+        was_downloaded=False,
+        is_activated=False,
+        pairs=b"",
     )
     fresh = _enter(fresh, State.ASSIGNED, now)
     if assignment.model in (life.current, life.previous):

@@ -54,6 +54,9 @@ class Uplink:
     def wake_reports(self) -> None:
         self._reports_ready.set()
 
+    def sync_now(self) -> None:
+        self._sync_now.set()
+
     def report_benchmark(self, report: pb.BenchmarkReport) -> None:
         self._benchmark_reports[report.id] = report
         self._reports_ready.set()
@@ -73,7 +76,8 @@ class Uplink:
                 self._note_reachable(False, error)
                 wait_s = getattr(error, "retry_after_s", None) or backoff.next_s()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sync_now.wait(), wait_s)
+                async with asyncio.timeout(wait_s):  # wait_for, before Python 3.12, may swallow a cancellation
+                    await self._sync_now.wait()
 
     async def _sync(self) -> float:
         """One reconciliation; returns when the next routine one is due."""
@@ -89,7 +93,7 @@ class Uplink:
             agent.dispatch(words.ProbationPassed(response.committed_generation))
         if response.HasField("assignment"):
             agent.dispatch(words.Assigned(read_assignment(response.assignment)))
-        agent.offer_benchmarks(list(response.benchmarks))
+        agent.benchmarks.offer(response.benchmarks)
         agent.restore_broken()
         if agent.life.outbox:
             self._reports_ready.set()

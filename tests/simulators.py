@@ -127,7 +127,8 @@ class SimulatedControlPlane(fleet_pb2_grpc.FleetServicer):
                 remaining = ends_at - time.monotonic()
                 assert remaining > 0, f"not within {deadline_s} s; reports so far: {self.states()}"
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), min(remaining, 0.5))
+                    async with asyncio.timeout(min(remaining, 0.5)):
+                        await self._changed.wait()
         return result
 
     def states(self, generation: int | None = None) -> list[str]:

@@ -88,6 +88,13 @@ def test_a_probation_that_passes_keeps_the_old_model_for_a_rollback():
     assert w.Promote(assignment(2, B, paired=True)) in actions
 
 
+def test_a_verdict_waits_until_the_model_is_loaded_again_after_a_restart():
+    life, _ = play(on_probation(), w.Resumed(was_clean=True, spent_s=1.0), w.ProbationPassed(2))
+    assert life.state is State.PROBATION
+    life, _ = play(life, w.Activated(2), w.ProbationPassed(2))
+    assert life.state is State.COMMITTED
+
+
 def test_a_verdict_on_an_earlier_generation_does_not_end_a_probation():
     life, _ = play(on_probation(), w.ProbationPassed(1))
     assert life.state is State.PROBATION
@@ -182,6 +189,8 @@ class AgentLife(RuleBasedStateMachine):
         self.told: dict[str, list[w.Report]] = {}
         self.highest = 0
         self.serves: ModelRef | None = None
+        self.loading: ModelRef | None = None
+        self.loaded: ModelRef | None = None
 
     def feed(self, event: w.Event) -> None:
         before = self.life
@@ -200,9 +209,13 @@ class AgentLife(RuleBasedStateMachine):
         match action:
             case w.Activate(wanted):
                 assert (wanted.generation, wanted.model) in self.verified, "activated a model that was not verified"
+                self.loading = wanted.model
             case w.Promote(wanted):
                 assert (wanted.generation, wanted.model) in self.verified, "serves a model that was not verified"
+                assert self.loaded == wanted.model, "serves a model that this process has not loaded"
                 self.serves = wanted.model
+            case w.Revert():
+                self.loading = self.loaded = None
             case w.Download(wanted):
                 assert wanted.model not in (self.life.current, self.life.previous) or self.life.was_downloaded
 
@@ -238,6 +251,10 @@ class AgentLife(RuleBasedStateMachine):
 
     @rule(lag=st.integers(0, 1))
     def activated(self, lag: int) -> None:
+        if lag == 0 and self.loading is None:
+            return  # nobody was asked to
+        if lag == 0:
+            self.loaded, self.loading = self.loading, None
         self.feed(w.Activated(self.life.generation - lag))
 
     @rule(kind=st.sampled_from([w.WorkFailed, w.Refused, w.BlobsMissing, w.GuardTripped]), lag=st.integers(0, 1))
@@ -260,6 +277,7 @@ class AgentLife(RuleBasedStateMachine):
     @rule(was_clean=st.booleans(), spent_s=st.floats(0, 100))
     def restarts(self, was_clean: bool, spent_s: float) -> None:
         self.now = 5.0
+        self.loading = self.loaded = None
         self.feed(w.Resumed(was_clean=was_clean, spent_s=spent_s))
 
     @precondition(lambda self: self.life.outbox)
