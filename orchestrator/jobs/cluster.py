@@ -30,7 +30,7 @@ from orchestrator.jobs.ray_environment import embedded_environment
 
 _LOOPBACK = "127.0.0.1"
 _START_TIMEOUT_S = 90.0
-_STOP_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 3.0  # Ray waits for its workers; nothing in it is worth waiting for
 _READY_LINE = "Ray runtime started."
 # Ray's sockets are <temp dir>/session_<date>_<time>_<pid>/sockets/plasma_store: about 65 characters, of 103 allowed.
 _TEMP_DIR_CHARACTERS = 38

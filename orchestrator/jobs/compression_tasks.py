@@ -18,18 +18,17 @@ from orchestrator.compression.certificate import compare_paired
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
+from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Split, Splits
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.orders import CandidateOrder, NetworkRef
+from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
 from protos import model_pb2
 
-MODEL = "model"
-GOLDEN = "golden"
 TIMING_BUDGET_S = 30.0
 
 
@@ -102,8 +101,6 @@ def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) 
 def _pruned(
     context: TaskContext, order: CandidateOrder, network: nn.Module, splits: Splits, returned: RepairData | None
 ) -> nn.Module:
-    from orchestrator.compression.prune import prune_channels
-
     assert order.spec.prune is not None
     preprocessing = Preprocessing.of(splits)
     fraction, epochs = order.spec.prune.macs_fraction, order.spec.prune.epochs

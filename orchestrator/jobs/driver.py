@@ -42,7 +42,8 @@ from orchestrator.spec import SpecError, parse_job
 from protos import operator_pb2
 
 if TYPE_CHECKING:
-    from orchestrator.jobs.pipeline import JobOutcome, JobPipeline
+    from orchestrator.jobs.conclusion import JobOutcome
+    from orchestrator.jobs.pipeline import JobPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Driver:
             from orchestrator.jobs.ray_runner import RayRunner
 
             runner = RayRunner(self._config.connection, address, working_dir)
-            pipeline = JobPipeline(job=job, spec=spec, control_plane=self._control_plane, runner=runner)
+            pipeline = JobPipeline(job, spec, self._control_plane, runner)
             return self._supervise(pipeline)
 
     @contextmanager

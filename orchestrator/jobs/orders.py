@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from orchestrator.jobs.stages import StageInputs
 from orchestrator.spec import CandidateSpec, StudentSpec, TeacherSpec
 
+# What a decision can ask for; `controllers.repair_jobs` writes the job, epochs of the repair included.
+DISTILL_AGAIN = "distill_again"
+FASTER_CANDIDATE = "faster_candidate"
+
+MODEL = "model"  # names of a candidate's outputs; tensors have others
+GOLDEN = "golden"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRef:

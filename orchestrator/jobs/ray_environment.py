@@ -56,6 +56,9 @@ def embedded_environment(token_path: Path, inherited: Mapping[str, str] | None =
             # Ray turns 127.0.0.1 into the machine's outward address unless it is told that there is no cluster to
             # reach; then its servers, which otherwise bind every interface, bind loopback alone.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Workers with torch loaded take seconds to start: keep those of a job until it ends, not for one second.
+            "RAY_num_workers_soft_limit": "8",
+            "RAY_idle_worker_killing_time_threshold_ms": "600000",
             # Fixed ports by default, over which two clusters on one machine would fight.
             "AUTOSCALER_METRIC_PORT": "0",
             "DASHBOARD_METRIC_PORT": "0",

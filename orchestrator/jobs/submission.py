@@ -1,8 +1,8 @@
 """Runs a job's driver on a Ray cluster that others operate, through Ray's Jobs API, and follows it there.
 
 `python -m orchestrator.jobs.submission --ray-address http://HEAD:8265 --operator-address HOST:PORT --job-id ID
---attempt N`. This process stands for the driver: it ends when the driver ends, with its exit code, and a SIGTERM to it stops the
-driver. Drivers of earlier attempts that still run are stopped first. The cluster's nodes must have this release of
+--attempt N`. This process stands for the driver: it ends when the driver ends, with its exit code, and a SIGTERM to it
+stops the driver. Drivers of earlier attempts that still run are stopped first. The cluster's nodes must have this release of
 `espalier-edge[orchestrator]` installed and reach the operator address.
 """
 

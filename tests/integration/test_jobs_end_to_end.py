@@ -1,0 +1,186 @@
+"""Whole jobs on the digits: real control plane, real driver process, real Ray."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.runtime import check_golden
+from orchestrator.compression.evaluation import evaluate
+from orchestrator.datasets import Split
+from orchestrator.datasets.digits import load_digits
+from orchestrator.jobs.cluster import EmbeddedCluster
+from orchestrator.records import JobState
+from orchestrator.store import Session
+from protos import fleet_pb2
+from tests.job_plane import JobPlane, job_plane, small_cluster, spec
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs")
+
+
+@pytest.fixture(scope="module")
+def cluster(data_dir: Path) -> Iterator[EmbeddedCluster]:
+    """One head for all tests of this file, as successive jobs of one control plane have."""
+    cluster = small_cluster(data_dir)
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+async def plane(data_dir: Path, cluster: EmbeddedCluster) -> AsyncIterator[JobPlane]:
+    async with job_plane(data_dir) as plane:
+        yield plane
+
+
+EPOCHS = 30  # of the teacher, where a test strikes in the middle of its training
+
+
+async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answers(plane: JobPlane) -> None:
+    job_id = await plane.submit(spec())
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    assert [candidate.name for candidate in job.candidates] == ["int8", "pow2-w4"]
+    assert all(candidate.measurements[0].on_control_plane for candidate in job.candidates)  # no device was there
+
+    digest = job.chosen[0].model_digest
+    published = await plane.database.read(lambda session: session.models.get(digest))
+    engine = plane.engine(digest)
+    assert engine.graph.golden is not None
+    check_golden(engine, plane.blob(engine.graph.golden.sha256.hex()))
+    statements = await plane.statements(published.digest)
+    certificate = next(s.certificate for s in statements if s.HasField("certificate"))
+    lineage = next(s.lineage for s in statements if s.HasField("lineage"))
+    splits = load_digits()
+    assert certificate.correct == evaluate(engine, splits.certify).correct.sum()
+    assert certificate.samples == len(splits.certify)
+    assert certificate.split_sha256.hex() == splits.certify.digest()
+    assert (
+        certificate.accuracy_drop_upper_95 >= (certificate.teacher_correct - certificate.correct) / certificate.samples
+    )
+    assert plane.blob(lineage.student_sha256.hex())
+    assert plane.blob(lineage.teacher_sha256.hex())
+    assert sum(s.HasField("measurement") for s in statements) == 1
+    chosen = next(candidate for candidate in job.candidates if candidate.model_digest == digest)
+    assert chosen.accuracy == evaluate(engine, splits.choose).accuracy
+
+    again = await plane.submit(spec(rollout={"auto": False}))
+    assert (await plane.end_of(again)).chosen == job.chosen
+    assert await plane.stages(again) == []  # every stage was there already, the certificate too
+
+
+async def test_after_kill_9_of_the_driver_the_job_resumes_and_runs_no_stage_twice(plane: JobPlane) -> None:
+    job_id = await plane.submit(spec(seed=1, teacher={"epochs": EPOCHS}))
+    await plane.until_stage(job_id, "teacher epoch 2")
+    driver = plane.driver(job_id)
+    assert driver is not None
+    driver.signal(signal.SIGKILL)
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    assert job.attempt == 2
+    counts = Counter(await plane.stages(job_id))
+    assert counts == {
+        **{f"teacher epoch {epoch}": 1 for epoch in range(1, EPOCHS + 1)},
+        "teacher": 1,
+        "student": 1,
+        "candidate": 2,
+        "certificate": len({chosen.model_digest for chosen in job.chosen}),
+    }
+
+
+async def test_when_rays_head_dies_the_job_starts_another_and_resumes(
+    plane: JobPlane, cluster: EmbeddedCluster
+) -> None:
+    job_id = await plane.submit(spec(seed=2, teacher={"epochs": EPOCHS}))
+    await plane.until_stage(job_id, "teacher epoch 2")
+    head = cluster.current()
+    assert head is not None
+    for member in head.members():
+        member.signal(signal.SIGKILL)
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    after = cluster.current()
+    assert after is not None
+    assert after.leader != head.leader
+    assert max(Counter(await plane.stages(job_id)).values()) == 2  # two candidates; everything else once
+
+
+async def test_a_mistake_in_user_code_fails_the_job_and_names_the_line(plane: JobPlane) -> None:
+    job_id = await plane.submit(spec(student={"entrypoint": "workload:broken"}))
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.FAILED
+    assert "workload:broken failed with ValueError: this teacher does not exist (at workload.py:" in job.message
+    assert job.attempt == 1
+
+
+async def test_without_a_feasible_candidate_the_job_names_the_nearest_points(plane: JobPlane) -> None:
+    job_id = await plane.submit(spec(targets=[{"deviceClass": "gateway", "modelBytes": 100}]))
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.INFEASIBLE, plane.log(job_id)
+    assert "nearest: " in job.message
+    assert all("bytes is" in candidate.verdict for candidate in job.candidates)
+    assert job.chosen == ()
+
+
+async def test_a_job_is_cancelled_in_the_middle_of_a_stage(plane: JobPlane) -> None:
+    job_id = await plane.submit(spec(seed=3, teacher={"epochs": 5000}))
+    job = await plane.until(job_id, lambda job: job.stage == "teacher")
+
+    def cancel(session: Session) -> None:
+        session.jobs.put(dataclasses.replace(session.jobs.get(job_id), cancel_requested=True))
+
+    await plane.database.write(cancel)
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.CANCELLED, plane.log(job_id)
+
+
+async def test_a_repair_learns_a_changed_world_from_returned_samples(plane: JobPlane) -> None:
+    """The device's camera shows negatives: the running model is lost on them, the repaired one is not."""
+    parent_id = await plane.submit(spec())
+    parent = (await plane.end_of(parent_id)).chosen[0].model_digest
+    lineage = next(s.lineage for s in await plane.statements(parent) if s.HasField("lineage"))
+    splits = load_digits()
+    returned = [
+        fleet_pb2.Sample(seq=seq, label=int(label), raw=(255 - image).tobytes())
+        for seq, (image, label) in enumerate(zip(splits.train.inputs[:400], splits.train.labels[:400], strict=True))
+    ]
+    await plane.database.write(lambda session: session.samples.add("camera-1", returned))
+
+    job_id = await plane.submit(
+        spec(student={"epochs": 6}),
+        action="distill_again",
+        parent_job_id=parent_id,
+        parent_model_digest=parent,
+        parent_student_digest=lineage.student_sha256.hex(),
+        sample_device_ids=("camera-1",),
+    )
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    assert "teacher" not in await plane.stages(job_id)  # the parent's
+    assert all("on held-out returned samples" in candidate.verdict for candidate in job.candidates)
+    negatives = Split(255 - splits.certify.inputs, splits.certify.labels)
+    before, after = plane.engine(parent), plane.engine(job.chosen[0].model_digest)
+    assert evaluate(before, negatives).accuracy < 0.4
+    assert evaluate(after, negatives).accuracy > 0.6
+    assert evaluate(after, splits.certify).accuracy > 0.8
+
+
+async def test_a_faster_candidate_is_sought_without_training_again(plane: JobPlane) -> None:
+    parent_id = await plane.submit(spec())
+    parent = (await plane.end_of(parent_id)).chosen[0].model_digest
+    job_id = await plane.submit(spec(), action="faster_candidate", parent_job_id=parent_id, parent_model_digest=parent)
+    job = await plane.end_of(job_id)
+    assert job.state in (JobState.SUCCEEDED, JobState.INFEASIBLE), plane.log(job_id)
+    assert {"teacher", "student"}.isdisjoint(await plane.stages(job_id))
+    assert {candidate.name for candidate in job.candidates} >= {"int8", "int8-narrower", "pow2-w4-narrower"}
+    assert parent not in {chosen.model_digest for chosen in job.chosen}

@@ -1,0 +1,37 @@
+"""User code as a job ships it: the digits, a tiny teacher and a tinier student, and callables that go wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shapes import network  # a second module of the working directory
+from torch import nn
+
+from orchestrator.datasets.digits import load_digits
+from orchestrator.datasets.splits import Splits
+
+
+def load_data(seed: int = 0) -> Splits:
+    return load_digits(seed=seed)
+
+
+def teacher() -> nn.Module:
+    return network(width=8)
+
+
+def student() -> nn.Module:
+    return network(width=6)
+
+
+def broken() -> nn.Module:
+    raise ValueError("this teacher does not exist")
+
+
+def nothing() -> None:
+    return None
+
+
+def home_of_this_node() -> nn.Module:
+    """A teacher that fails unless it runs where HOME exists: nodes of a test have homes of their own."""
+    assert Path.home().is_dir()
+    return teacher()
