@@ -61,7 +61,8 @@ class ControlPlane:
         """
         done, _ = await asyncio.wait(self._all_tasks, return_when=asyncio.FIRST_COMPLETED)
         task = done.pop()
-        raise ServerError(f"{task.get_name()} has ended: {task.exception()!r}")
+        reason = "cancelled" if task.cancelled() else repr(task.exception())
+        raise ServerError(f"{task.get_name()} has ended: {reason}")
 
     async def _start(self) -> None:
         server = self.config.server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -270,4 +269,3 @@ async def test_no_bytes_whatever_are_answered_with_a_fault(
 def test_the_table_of_methods_is_complete() -> None:
     """If a service is added, the tests above know it."""
     assert len(methods()) >= 45
-    assert dataclasses.is_dataclass(RunningControlPlane)
