@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"espalier-agent: {error}", file=sys.stderr)
         return EXIT_CONFIG
-    except EspalierError as error:
+    except (EspalierError, OSError) as error:
         print(f"espalier-agent: {error}", file=sys.stderr)
         return EXIT_FAILED
 

@@ -51,10 +51,9 @@ def test_the_unit_file_runs_a_command_that_exists():
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(ROOT / "deploy" / "espalier-agent.service")
-    for key in ("ExecStartPre", "ExecStart"):
-        program, *arguments = unit["Service"][key].removeprefix("/usr/bin/env ").split()
-        assert program == "espalier-agent"
-        assert str(build_parser().parse_args(arguments).config) == "/etc/espalier-agent/agent.toml"
+    program, *arguments = unit["Service"]["ExecStart"].removeprefix("/usr/bin/env ").split()
+    assert program == "espalier-agent"
+    assert str(build_parser().parse_args(arguments).config) == "/etc/espalier-agent/agent.toml"
     assert unit["Service"]["NoNewPrivileges"] == "yes"
 
 
@@ -96,6 +95,9 @@ def test_a_wrong_configuration_ends_with_its_own_exit_code_and_no_traceback(caps
     assert "--insecure" in capsys.readouterr().err
     assert main(["run", "--config", str(tmp_path / "absent.toml")]) == 3
     assert main(["run", "--set", "nonsense"]) == 3
+    (tmp_path / "file").write_text("in the way")
+    assert main(["run", "--state-dir", str(tmp_path / "file")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_the_loud_warning_comes_where_only_the_reference_runs(capsys, tmp_path, monkeypatch):

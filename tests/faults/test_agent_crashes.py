@@ -127,6 +127,14 @@ async def test_two_agents_never_share_a_state_folder(control_plane, tmp_path):
     await stop_agent(first)
 
 
+async def test_an_address_in_use_is_an_error_that_says_so(control_plane, tmp_path):
+    second = await start_agent(*arguments(tmp_path, control_plane.address), "--listen", control_plane.address)
+    _, complaint = await asyncio.wait_for(second.communicate(), 20)
+    assert second.returncode == 3
+    assert b"is another agent running there?" in complaint
+    assert b"Traceback" not in complaint
+
+
 async def test_numpy_is_not_imported_while_the_engine_serves(control_plane, tmp_path):
     control_plane.assign(control_plane.publish(linear_model()), 1)
     agent = await start_agent(*arguments(tmp_path, control_plane.address))
