@@ -11,6 +11,8 @@ from protos import fleet_pb2, model_pb2
 
 COUNT_LIMIT = 1 << 53
 """Counters above this are no longer exact as a float, and no honest device reaches it."""
+WINDOW_COUNT_LIMIT = 1 << 40
+"""Of one window: so many of them fit into a sum before it overflows that no device can send them."""
 TIME_LIMIT_MS = 1 << 43  # the year 2248
 CONFIDENCE_BINS = 32
 CLASSES_LIMIT = 4096
@@ -101,16 +103,9 @@ def check_window(window: fleet_pb2.Window) -> None:
         check_number(f"window.{name}", getattr(window, name), high=TIME_LIMIT_MS)
     if window.end_ms < window.start_ms:
         raise InvalidRequestError(f"window ends at {window.end_ms}, before it starts at {window.start_ms}")
-    for name in (
-        "requests",
-        "errors",
-        "labelled",
-        "labelled_correct",
-        "feedback_late",
-        "feedback_unmatched",
-        "rss_bytes",
-    ):
-        check_counter(f"window.{name}", getattr(window, name))
+    for name in ("requests", "errors", "labelled", "labelled_correct", "feedback_late", "feedback_unmatched"):
+        check_number(f"window.{name}", getattr(window, name), high=WINDOW_COUNT_LIMIT)
+    check_counter("window.rss_bytes", window.rss_bytes)
     if window.labelled_correct > window.labelled:
         raise InvalidRequestError("window: more labelled requests are correct than there are")
     check_number("window.cpu_seconds", window.cpu_seconds)
@@ -124,5 +119,5 @@ def check_window(window: fleet_pb2.Window) -> None:
 
 
 def _check_bins(name: str, bins: Sequence[int]) -> None:
-    if sum(bins) > COUNT_LIMIT:
-        raise InvalidRequestError(f"{name} counts more than 2^53")
+    if sum(bins) > WINDOW_COUNT_LIMIT:
+        raise InvalidRequestError(f"{name} counts more than 2^40")

@@ -211,6 +211,19 @@ windows = Table(
     Index(None, "device_id", "at_ms"),
 )
 
+# What windows of one hour added up to; the windows themselves are gone. `at_ms` is where the hour began.
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("device_id", String(64), primary_key=True),
+    Column("model_digest", String(64), primary_key=True),
+    Column("device_class", String(64), primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("windows", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index(None, "at_ms"),
+)
+
 dropped_ranges = Table(
     "dropped_ranges",
     metadata,

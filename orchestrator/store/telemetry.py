@@ -10,12 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.records import WindowTotals
 from orchestrator.store import schema
 from orchestrator.store.events import append_event
+from orchestrator.store.rollups import Wanted, roll_up, rows_of
 from orchestrator.store.totals import TotalsBuilder
 from protos import fleet_pb2
 
@@ -127,46 +128,31 @@ class Telemetry:
         """Windows that ended within [since_ms, until_ms), added up per device and model; until now where it is 0.
 
         Ordered by device, then by when the model was first seen there. `dropped_records` is of the device, whatever
-        the model.
+        the model. Windows that have been rolled up count by the hour: it belongs to the stretch that it begins in.
         """
         until_ms = until_ms or self.now_ms + 1
-        query = select(schema.windows).where(_windows.at_ms >= since_ms, _windows.at_ms < until_ms)
-        if model_name:
-            named = select(schema.models.c.digest).where(schema.models.c.name == model_name)
-            query = query.where(_windows.model_digest.in_(named))
-        for column, wanted in (
-            (_windows.model_digest, model_digest),
-            (_windows.device_id, device_id),
-            (_windows.device_class, device_class),
-        ):
-            if wanted and wanted != "*":
-                query = query.where(column == wanted)
-        return self._add_up(query, since_ms, until_ms)
-
-    def first_totals(self, *, device_id: str, model_digest: str, min_requests: int, limit: int) -> WindowTotals | None:
-        """The first windows of a model on a device, at most `limit`, added up until they hold `min_requests`."""
-        query = select(schema.windows).where(_windows.device_id == device_id, _windows.model_digest == model_digest)
-        builder = None
-        requests = 0
-        for row in self.connection.execute(query.order_by(_windows.id).limit(limit)):
-            builder = builder or TotalsBuilder(device_id, model_digest)
-            window = fleet_pb2.Window.FromString(row.body)
-            builder.add(window, row.device_class)
-            requests += window.requests
-            if requests >= min_requests:
-                break
-        return builder.build() if builder is not None else None
-
-    def _add_up(self, query: Select[tuple[object, ...]], since_ms: int, until_ms: int) -> list[WindowTotals]:
+        wanted = Wanted(
+            model_name=model_name, model_digest=model_digest, device_id=device_id, device_class=device_class
+        )
         builders: dict[tuple[str, str], TotalsBuilder] = {}
-        for row in self.connection.execute(query.order_by(_windows.device_id, _windows.id)):
+        for row in rows_of(self.connection, wanted, since_ms, until_ms):
             key = (row.device_id, row.model_digest)
             builder = builders.setdefault(key, TotalsBuilder(*key))
-            builder.add(fleet_pb2.Window.FromString(row.body), row.device_class)
+            builder.add(fleet_pb2.Window.FromString(row.body), row.device_class, row.windows)
         dropped = self._dropped_per_device(since_ms, until_ms) if builders else {}
-        for (device_id, _), builder in builders.items():
-            builder.dropped_records = dropped.get(device_id, 0)
-        return [builder.build() for builder in builders.values()]
+        for (device, _), builder in builders.items():
+            builder.dropped_records = dropped.get(device, 0)
+        return [builder.build() for builder in sorted(builders.values(), key=lambda builder: builder.device_id)]
+
+    def first_totals(self, *, device_id: str, model_digest: str, min_requests: int, limit: int) -> WindowTotals | None:
+        """The first windows of a model on a device, at most `limit` rows, added up until they hold `min_requests`."""
+        wanted = Wanted(model_digest=model_digest, device_id=device_id)
+        builder = TotalsBuilder(device_id, model_digest)
+        for row in rows_of(self.connection, wanted, 0, self.now_ms + 1, limit=limit):
+            builder.add(fleet_pb2.Window.FromString(row.body), row.device_class, row.windows)
+            if builder.requests >= min_requests:
+                break
+        return builder.build() if builder.windows else None
 
     def _dropped_per_device(self, since_ms: int, until_ms: int) -> dict[str, int]:
         query = (
@@ -176,7 +162,13 @@ class Telemetry:
         )
         return {device_id: int(count) for device_id, count in self.connection.execute(query)}
 
+    def roll_up(self, *, before_ms: int) -> int:
+        """Add up windows that ended before, by the hour; how many were replaced, 0 where none is left."""
+        return roll_up(self.connection, before_ms)
+
     def delete_windows(self, *, before_ms: int) -> int:
-        """Forget windows and dropped ranges that arrived before; how many windows. Cursors stay."""
+        """Forget windows, rolled up or not, and dropped ranges; how many rows of windows. Cursors stay."""
+        rolled_up = delete(schema.rollups).where(schema.rollups.c.at_ms < before_ms)
         self.connection.execute(delete(schema.dropped_ranges).where(_dropped.received_at_ms < before_ms))
-        return self.connection.execute(delete(schema.windows).where(_windows.received_at_ms < before_ms)).rowcount
+        old = delete(schema.windows).where(_windows.received_at_ms < before_ms)
+        return self.connection.execute(rolled_up).rowcount + self.connection.execute(old).rowcount

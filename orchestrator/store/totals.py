@@ -16,37 +16,43 @@ _SUMMED = (
     "labelled_correct",
     "feedback_late",
     "feedback_unmatched",
-    "cpu_seconds",
 )
 
 
 class TotalsBuilder:
-    """Takes windows of one device and one model one by one."""
+    """Takes windows of one device and one model one by one, or what such windows have been added up to before."""
 
     def __init__(self, device_id: str, model_digest: str) -> None:
         self.device_id = device_id
         self.device_class = ""
         self.model_digest = model_digest
         self.dropped_records = 0
-        self._total = fleet_pb2.Window()
-        self._windows = 0
+        self.windows = 0
+        self._start_ms = self._end_ms = self._rss_bytes = 0
+        self._sums: dict[str, int] = dict.fromkeys(_SUMMED, 0)
+        self._cpu_seconds = 0.0
         self._engine = _Merged()
         self._request = _Merged()
         self._confidence: list[int] = []
         self._classes: list[int] = []
 
-    def add(self, window: fleet_pb2.Window, device_class: str) -> None:
-        total = self._total
-        total.start_ms = min(total.start_ms, window.start_ms) if self._windows else window.start_ms
-        total.end_ms = max(total.end_ms, window.end_ms)
+    @property
+    def requests(self) -> int:
+        return self._sums["requests"]
+
+    def add(self, window: fleet_pb2.Window, device_class: str, windows: int = 1) -> None:
+        """Count a message that stands for so many windows."""
+        self._start_ms = min(self._start_ms, window.start_ms) if self.windows else window.start_ms
+        self._end_ms = max(self._end_ms, window.end_ms)
+        self._rss_bytes = max(self._rss_bytes, window.rss_bytes)
+        self._cpu_seconds += window.cpu_seconds
         for counter in _SUMMED:
-            setattr(total, counter, getattr(total, counter) + getattr(window, counter))
-        total.rss_bytes = max(total.rss_bytes, window.rss_bytes)
+            self._sums[counter] += getattr(window, counter)
         self._engine.add(window.engine_latency_us)
         self._request.add(window.request_latency_us)
         self._confidence = _add_bins(self._confidence, window.confidence_histogram)
         self._classes = _add_bins(self._classes, window.class_counts)
-        self._windows += 1
+        self.windows += windows
         self.device_class = device_class
 
     def build(self) -> WindowTotals:
@@ -54,22 +60,32 @@ class TotalsBuilder:
             device_id=self.device_id,
             device_class=self.device_class,
             model_digest=self.model_digest,
-            from_ms=self._total.start_ms,
-            until_ms=self._total.end_ms,
-            windows=self._windows,
-            requests=self._total.requests,
-            errors=self._total.errors,
-            labelled=self._total.labelled,
-            labelled_correct=self._total.labelled_correct,
+            from_ms=self._start_ms,
+            until_ms=self._end_ms,
+            windows=self.windows,
             engine_latency_us=self._engine.sketch,
             request_latency_us=self._request.sketch,
             confidence_histogram=tuple(self._confidence),
             class_counts=tuple(self._classes),
             dropped_records=self.dropped_records,
-            feedback_late=self._total.feedback_late,
-            feedback_unmatched=self._total.feedback_unmatched,
-            rss_bytes=self._total.rss_bytes,
-            cpu_seconds=self._total.cpu_seconds,
+            rss_bytes=self._rss_bytes,
+            cpu_seconds=self._cpu_seconds,
+            **self._sums,
+        )
+
+    def to_window(self) -> fleet_pb2.Window:
+        """All of it as one window."""
+        return fleet_pb2.Window(
+            model_sha256=bytes.fromhex(self.model_digest),
+            start_ms=self._start_ms,
+            end_ms=self._end_ms,
+            engine_latency_us=self._engine.sketch.to_proto(),
+            request_latency_us=self._request.sketch.to_proto(),
+            confidence_histogram=self._confidence,
+            class_counts=self._classes,
+            rss_bytes=self._rss_bytes,
+            cpu_seconds=self._cpu_seconds,
+            **self._sums,
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import random
 import typing
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,7 +56,7 @@ OTHER = dataclasses.replace(MODEL, digest="ef" * 32, published_at_ms=2)
 
 @pytest.fixture(params=["sqlite"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    opened = await Database.open(tmp_path / "control.db", clock=iter(range(1000, 10_000_000)).__next__)
+    opened = await Database.open(tmp_path / "control.db", clock=iter(range(100_000_000, 200_000_000)).__next__)
     yield opened
     await opened.close()
 
@@ -190,11 +192,11 @@ async def test_each_session_has_a_greater_epoch(database: Database) -> None:
 
 async def test_liveness_is_written_without_an_event_until_it_changes(database: Database, device: Device) -> None:
     revision = database.revision
-    await database.write(lambda session: session.devices.touch({"cam-1": 9_999_999}))
+    await database.write(lambda session: session.devices.touch({"cam-1": 999_999_999}))
     assert database.revision == revision
     await database.write(lambda session: session.devices.set_online("cam-1", False))
     stored = await database.read(lambda session: session.devices.get("cam-1"))
-    assert (stored.online, stored.last_seen_ms) == (False, 9_999_999)
+    assert (stored.online, stored.last_seen_ms) == (False, 999_999_999)
     assert database.revision == revision + 1
 
 
@@ -320,6 +322,56 @@ async def test_windows_add_up_per_device_and_model(database: Database) -> None:
     await database.write(lambda session: session.models.put(dataclasses.replace(MODEL, digest=digest)))
     named = await database.read(lambda session: session.telemetry.window_totals(model_name="fashion"))
     assert len(named) == 2
+
+
+async def test_rolling_up_changes_no_total(database: Database) -> None:
+    """Whole hours are added up, again and again as late windows come in, and every sum and percentile stays."""
+    rng = random.Random(5)
+    seqs = itertools.count(1)
+
+    def more(session: Session) -> None:
+        for device in ("cam-1", "cam-2"):
+            for _ in range(40):
+                latency = LatencySketch()
+                for _ in range(20):
+                    latency.add(rng.lognormvariate(5, 1))
+                counted = window(
+                    rng.choice(["a", "b"]), end_ms=rng.randrange(10 * 3_600_000), requests=20, class_counts=[3, 4],
+                    engine_latency_us=latency.to_proto(), cpu_seconds=0.25, rss_bytes=rng.randrange(1000),
+                )  # fmt: skip
+                session.telemetry.add_windows(device, "gateway", "s", {next(seqs): counted})
+
+    def look(session: Session) -> dict[tuple[str, str], tuple[object, ...]]:
+        return {
+            (entry.device_id, entry.model_digest): (
+                entry.windows, entry.requests, entry.class_counts, entry.cpu_seconds, entry.rss_bytes, entry.from_ms,
+                entry.until_ms, entry.engine_latency_us.count,
+                *(entry.engine_latency_us.quantile(q) for q in (0.0, 0.5, 0.95, 1.0)),
+            )
+            for entry in session.telemetry.window_totals()
+        }  # fmt: skip
+
+    hour = 3_600_000
+    for _ in range(3):
+        await database.write(more)
+        before = await database.read(look)
+        while await database.write(lambda session: session.telemetry.roll_up(before_ms=8 * hour)):
+            pass
+        assert await database.read(look) == before
+    assert len(await database.read(lambda session: list(session.telemetry.windows()))) < 100
+    first = await database.read(
+        lambda session: session.telemetry.first_totals(
+            device_id="cam-1", model_digest=digest_of("a").hex(), min_requests=1, limit=5
+        )
+    )
+    assert first is not None
+    assert first.from_ms < hour
+    old = await database.read(lambda session: session.telemetry.window_totals(until_ms=8 * hour))
+    new = await database.read(lambda session: session.telemetry.window_totals(since_ms=8 * hour))
+    assert sum(entry.windows for entry in (*old, *new)) == 240
+    assert await database.write(lambda session: session.telemetry.delete_windows(before_ms=8 * hour)) > 0
+    left = await database.read(lambda session: session.telemetry.window_totals())
+    assert sum(entry.windows for entry in left) < sum(entry.windows for entry in new) + 1
 
 
 async def test_a_clock_that_runs_ahead_does_not_put_windows_into_the_future(database: Database) -> None:

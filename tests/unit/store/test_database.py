@@ -7,13 +7,15 @@ import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import alembic.command
 import pytest
+import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from orchestrator.errors import RevisionGoneError, StorageError, UnavailableError
 from orchestrator.records import Policy
-from orchestrator.store import Database, Session, events, schema
+from orchestrator.store import Database, Session, events, migrate, schema
 
 
 @pytest.fixture
@@ -32,6 +34,19 @@ async def test_tables_in_the_code_equal_what_the_migrations_build(database: Data
         return compare_metadata(MigrationContext.configure(session.connection), schema.metadata)
 
     assert await database.write(differences) == []
+
+
+async def test_a_database_of_the_first_schema_is_upgraded_with_what_it_holds(tmp_path: Path) -> None:
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'control.db'}")
+    with engine.begin() as connection:
+        alembic.command.upgrade(migrate.configuration(connection), "0001")
+        row = "(7, 'policy', 'p', 1, '{}')"
+        connection.exec_driver_sql(f"INSERT INTO events (revision, kind, subject, at_ms, snapshot) VALUES {row}")
+    engine.dispose()
+    database = await Database.open(tmp_path / "control.db")
+    assert database.revision == 7
+    assert await database.write(lambda session: session.telemetry.roll_up(before_ms=1)) == 0
+    await database.close()
 
 
 async def test_an_acknowledged_write_is_there_after_reopening(tmp_path: Path, database: Database) -> None:
