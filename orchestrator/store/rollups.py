@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Select, Table, delete, literal, select
 from sqlalchemy.dialects.sqlite import insert
@@ -35,7 +35,7 @@ def rows_of(
     """What has been rolled up, then windows, each oldest first: rows with `windows`, `body` and whose they are."""
     older = select(_rollups.device_id, _rollups.device_class, _rollups.model_digest, _rollups.windows, _rollups.body)
     older = _filtered(older, schema.rollups, wanted, since_ms, until_ms).order_by(_rollups.at_ms)
-    rows: Sequence[Row[Any]] = connection.execute(older.limit(limit)).all()
+    rows = cast(Sequence[Row[Any]], connection.execute(older.limit(limit)).all())
     yield from rows
     left = None if limit is None else limit - len(rows)
     newer = select(

@@ -28,6 +28,19 @@ def test_the_pending_requests_limit_covers_the_fleet_twice() -> None:
     assert options["grpc.server.max_pending_requests_hard_limit"] == 12000
 
 
+@pytest.mark.parametrize(("expected_agents", "all_answered"), [(1, False), (400, True)])
+async def test_the_pending_requests_limit_is_in_force(tmp_path: Path, expected_agents: int, all_answered: bool) -> None:
+    """A burst beyond the limit is shed, one within it is not: so the setting, which is private to gRPC, still works."""
+    async with control_plane(tmp_path, settings=ServerSettings(expected_agents=expected_agents)) as plane:
+        agents = [plane.agent(f"cam-{number}") for number in range(10)]
+        calls = [agent.sync() for agent in agents for _ in range(40)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for agent in agents:
+            await agent.channel.close()
+    shed = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+    assert bool(shed) is not all_answered
+
+
 async def test_a_client_that_pings_often_is_not_told_too_many_pings(tmp_path: Path) -> None:
     """With the wrong name for the setting a watch dies after three pings."""
     settings = ServerSettings(min_ping_interval_s=0.01)
