@@ -31,3 +31,5 @@ def configure_logging(config: LoggingConfig) -> None:
         logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S") if as_text else JsonLines()
     )
     logging.basicConfig(level=config.level, handlers=[handler], force=True)
+    for library in ("asyncio", "grpc"):  # their DEBUG is about themselves
+        logging.getLogger(library).setLevel(max(logging.getLogger().level, logging.INFO))
