@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ Render = Callable[[Session, Event], Sequence[M]]
 """Turns an event into what the watcher is sent; runs on the same view of the database that the event was read in."""
 
 BATCH = 64
+COALESCE_S = 0.01
+"""Writes come in bursts: one look after a moment sees all of a burst."""
 
 
 async def watch(
@@ -41,6 +44,7 @@ async def watch(
             yield message
         if up_to == after:
             await database.wait_for_revision(after)
+            await asyncio.sleep(COALESCE_S)
         after = up_to
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from orchestrator.store import Database, Session
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 5.0
+BUSY_SHARE = 0.05
+"""Of the time at most, spent on looking: a large fleet is looked at less often."""
 RECENT_MS = 300_000
 SERIES_PER_METRIC = 500
 """Beyond it the rarest combinations of labels are served as one, whose labels are all "other"."""
@@ -134,11 +137,13 @@ class Metrics(Collector):
     async def run(self, database: Database, count_sessions: Callable[[], int]) -> None:
         """Look again and again, until cancelled."""
         while True:
+            began = time.monotonic()
             try:
                 await self.refresh(database, count_sessions)
             except OrchestratorError as error:
                 logger.warning("metrics are stale: %s", error)
-            await asyncio.sleep(REFRESH_S)
+            took_s = time.monotonic() - began
+            await asyncio.sleep(max(REFRESH_S, took_s / BUSY_SHARE))
 
 
 def _look(session: Session) -> _Snapshot:

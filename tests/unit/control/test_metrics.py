@@ -95,6 +95,14 @@ def test_units_are_in_the_names_and_every_metric_is_described() -> None:
         assert (info.kind == "counter") == info.name.endswith("_total")
 
 
+def test_the_documentation_lists_every_metric() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "telemetry.md").read_text()
+    listed = set(re.findall(r"^\| `(espalier_[a-z_]+)` \|", page, re.MULTILINE))
+    assert listed == {info.name for info in METRICS}
+    for info in METRICS:
+        assert f"| {info.meaning} |" in page, info.name
+
+
 async def test_what_is_old_is_forgotten_but_not_that_it_was_taken(tmp_path: Path) -> None:
     now = [0]
     database = await Database.open(tmp_path / "control.db", clock=lambda: now[0])
