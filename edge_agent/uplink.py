@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_SYNC_INTERVAL_S = 3600.0
 RESTART_S = 5.0
+RECENT_S = 30.0
 
 
 class Uplink:
@@ -36,6 +38,7 @@ class Uplink:
         self._sync_now = asyncio.Event()
         self._reports_ready = asyncio.Event()
         self._benchmark_reports: dict[str, pb.BenchmarkReport] = {}
+        self._delivered: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._is_reachable: bool | None = None
 
@@ -62,8 +65,10 @@ class Uplink:
         self._reports_ready.set()
 
     def has_benchmark(self, benchmark_id: str) -> bool:
-        """Whether its result waits to be acknowledged."""
-        return benchmark_id in self._benchmark_reports
+        """Whether its result waits to be acknowledged, or was so lately that a sync under way may still ask for it."""
+        delivered_at = self._delivered.get(benchmark_id)
+        is_recent = delivered_at is not None and time.monotonic() - delivered_at < RECENT_S
+        return benchmark_id in self._benchmark_reports or is_recent
 
     async def _sync_loop(self) -> None:
         backoff = self._agent.new_backoff()
@@ -147,6 +152,8 @@ class Uplink:
                 pb.ReportRequest(boot_id=agent.boot_id, benchmark=benchmark), f"benchmark {benchmark_id}"
             )
             self._benchmark_reports.pop(benchmark_id, None)
+            self._delivered = {key: at for key, at in self._delivered.items() if time.monotonic() - at < RECENT_S}
+            self._delivered[benchmark_id] = time.monotonic()
             return True
         return False
 

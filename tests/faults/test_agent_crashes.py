@@ -15,6 +15,7 @@ import pytest
 from edge_agent.crashpoints import POINTS
 from edge_agent.journal import Journal
 from edge_agent.life import State
+from edge_agent.state import CRASH_LIMIT
 from protos import fleet_pb2 as pb
 from tests.agent_process import start_agent, stop_agent
 from tests.agents import Application
@@ -113,6 +114,27 @@ async def test_an_agent_killed_again_and_again_still_completes_and_always_serves
     finally:
         await stop_agent(agent)
     assert sorted(control_plane.telemetry) == list(range(1, len(control_plane.telemetry) + 1))
+
+
+async def test_a_model_that_kills_the_agent_on_probation_is_rolled_back(control_plane, tmp_path):
+    options = arguments(tmp_path, control_plane.address)
+    old = control_plane.publish(linear_model())
+    control_plane.assign(old, 1)
+    agent = await start_agent(*options)
+    await control_plane.until_state("COMMITTED", 1)
+    control_plane.assign(control_plane.publish(linear_model(1)), 2, probation=TERMS)
+    await control_plane.until_state("PROBATION", 2)
+    for _ in range(CRASH_LIMIT):
+        agent.kill()
+        await agent.wait()
+        seen = len(control_plane.syncs)
+        agent = await start_agent(*options)
+        await control_plane.until(lambda seen=seen: len(control_plane.syncs) > seen)
+    report = await control_plane.until_state("ROLLED_BACK", 2)
+    assert f"ended unexpectedly {CRASH_LIMIT} times" in report.detail
+    async with Application(f"unix:{tmp_path}/agent.sock") as application:
+        assert (await application.infer()).model_version == old.digest
+    await stop_agent(agent)
 
 
 async def test_two_agents_never_share_a_state_folder(control_plane, tmp_path):
