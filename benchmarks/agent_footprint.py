@@ -36,7 +36,7 @@ async def measure(idle_s: float) -> tuple[float, float, float]:
         agent = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "edge_agent.main", "run"),
             *("--device-id", "footprint", "--state-dir", f"{folder}/state", "--listen", socket),
-            *("--control-plane", control_plane.address, "--log-level", "WARNING", "--set", "telemetry.window_s=5"),
+            *("--control-plane", control_plane.address, "--log-level", "WARNING", "--set", "telemetry.window_s=2"),
             env=os.environ | {"MALLOC_ARENA_MAX": "2"},
             cwd=Path(__file__).parents[1],
         )

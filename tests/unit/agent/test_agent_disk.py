@@ -305,7 +305,7 @@ def test_a_lost_folder_comes_back_under_a_new_id(tmp_path):
     assert len(ids) == 2
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 60), min_size=1, max_size=30),
     acknowledged=st.integers(0, 30),
