@@ -12,6 +12,10 @@ from orchestrator.store import Database, Session
 logger = logging.getLogger(__name__)
 
 
+TOUCH_INTERVAL_S = 10.0
+"""Between two notes of when a device that stays online was last heard of."""
+
+
 class Liveness:
     """A device is online while it holds a Watch, and for a while after each of its calls."""
 
@@ -20,7 +24,10 @@ class Liveness:
         self._offline_after_ms = int(offline_after_s * 1000)
         self._flush_interval_s = flush_interval_s
         self._seen_ms: dict[str, int] = {}
+        self._online: set[str] = set()
+        """Those that the database has as online, as far as is known here."""
         self._unwritten: set[str] = set()
+        self._touched_ms = 0
         self._watches: Counter[str] = Counter()
 
     @property
@@ -48,6 +55,7 @@ class Liveness:
         for device in await self._database.read(lambda session: session.devices.list(limit=1_000_000)):
             if device.online:  # after a restart everybody gets a full interval to come back
                 self._seen_ms.setdefault(device.id, now_ms)
+                self._online.add(device.id)
         while True:
             await asyncio.sleep(self._flush_interval_s)
             try:
@@ -55,27 +63,35 @@ class Liveness:
             except OrchestratorError as error:
                 logger.warning("liveness could not be written, will try again: %s", error)
 
-    async def flush(self) -> None:
+    async def flush(self, *, touch: bool = False) -> None:
+        """Write who came and who went; now and then, or if `touch`, also when the others were last heard of."""
         now_ms = self._database.now_ms()
+        touch = touch or now_ms - self._touched_ms >= TOUCH_INTERVAL_S * 1000
         for device_id in self._watches:
             self.seen(device_id)
-        written, self._unwritten = self._unwritten, set()
-        gone = [device_id for device_id, seen_ms in self._seen_ms.items() if now_ms - seen_ms > self._offline_after_ms]
-        seen_ms = {device_id: self._seen_ms[device_id] for device_id in written}
-        if not written and not gone:
+        came = self._unwritten - self._online
+        late_ms = now_ms - self._offline_after_ms
+        went = {device_id: seen_ms for device_id, seen_ms in self._seen_ms.items() if seen_ms < late_ms}
+        touched = self._unwritten if touch else came
+        if not touched and not went:
             return
+        seen = {device_id: self._seen_ms[device_id] for device_id in touched}
 
         def write(session: Session) -> None:
-            session.devices.touch(seen_ms)
-            for device_id in written:
+            session.devices.touch(seen)
+            for device_id in came:
                 session.devices.set_online(device_id, True)
-            for device_id in gone:
+            for device_id in went:
                 session.devices.set_online(device_id, False)
 
+        self._unwritten = self._unwritten - touched
         try:
             await self._database.write(write)
         except OrchestratorError:
-            self._unwritten |= written
+            self._unwritten |= touched
             raise
-        for device_id in gone:
-            self._seen_ms.pop(device_id, None)
+        self._touched_ms = now_ms if touch else self._touched_ms
+        self._online = (self._online | came) - set(went)
+        for device_id, seen_ms in went.items():
+            if self._seen_ms[device_id] == seen_ms:  # else it has come back meanwhile
+                del self._seen_ms[device_id]

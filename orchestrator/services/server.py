@@ -144,7 +144,7 @@ class ControlServers:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.liveness.flush()
+        await self.liveness.flush(touch=True)
 
     def _server(self, options: list[tuple[str, int]], boundary: BoundaryInterceptor, service: str) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=[boundary], options=options)

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from orchestrator.errors import ConflictError, NotFoundError
@@ -213,9 +213,12 @@ class Devices(RecordTable[Device]):
 
     def touch(self, last_seen_ms: Mapping[str, int]) -> None:
         """Note when devices were last heard of, in bulk; not an event."""
-        for device_id, seen_ms in last_seen_ms.items():
-            row = update(self.table).where(_devices.id == device_id, _devices.last_seen_ms < seen_ms)
-            self.connection.execute(row.values(last_seen_ms=seen_ms))
+        if last_seen_ms:
+            rows = update(self.table).where(
+                _devices.id == bindparam("device"), _devices.last_seen_ms < bindparam("seen")
+            )
+            values = [{"device": device_id, "seen": seen_ms} for device_id, seen_ms in last_seen_ms.items()]
+            self.connection.execute(rows.values(last_seen_ms=bindparam("seen")), values)
 
     def set_online(self, device_id: str, online: bool) -> None:
         device = self.find(device_id)
