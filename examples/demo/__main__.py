@@ -57,9 +57,9 @@ async def _fleet(
 ) -> AsyncIterator[tuple[Fleet, list[CameraProcess]]]:
     """Everything that runs: control plane with Ray, three agents, three applications."""
     agents, operators, http, *locals_ = [f"127.0.0.1:{port}" for port in free_ports(3 + len(DEVICES))]
-    listens = ["--agent-listen", agents, "--operator-listen", operators, "--http-listen", http]
+    listens = ["--agents", agents, "--operators", operators, "--http", http, "--set", "fleet.min_sync_s=2"]
     up = [sys.executable, "-m", "orchestrator.cli.main", "up", "--data-dir", str(folder / "control-plane"), *listens]
-    await processes.start("control-plane", [*up, "--address", operators])
+    await processes.start("control-plane", up)
     cameras = []
     for index, (device, local) in enumerate(zip(DEVICES, locals_, strict=True)):
         config = device.config(folder, agents, local)

@@ -40,37 +40,38 @@ class Session:
         self.client = Client(target.address)
 
 
+_ADDRESS = click.option("--address", metavar="HOST:PORT", help="Operator port to talk to. [env: ESPALIER_ADDRESS]")
+_PROFILE = click.option("--profile", metavar="NAME", help="Named control plane in config.toml. [env: ESPALIER_PROFILE]")
+_FORMAT = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How results are printed on stdout.",
+)
+
 Body = Callable[..., Coroutine[Any, Any, None]]
 
 
-def command(group: click.Group, name: str) -> Callable[[Body], click.Command]:
-    """Make a coroutine `body(session, **options)` a command of `group`, with the options that all share."""
+def command(group: click.Group, name: str, *, is_local: bool = False) -> Callable[[Body], click.Command]:
+    """Make a coroutine `body(session, **options)` a command of `group`, with the options that all share.
+
+    A local command calls no control plane that is there already, so it takes no address.
+    """
 
     def decorate(body: Body) -> click.Command:
         @functools.wraps(body)
-        def run(address: str | None, profile: str | None, format_name: str, **options: Any) -> None:
+        def run(format_name: str, address: str | None = None, profile: str | None = None, **options: Any) -> None:
             output = Output(format_name)
             sys.exit(_run(output, lambda: _with_session(body, output, address, profile, options)))
 
-        return group.command(name)(_shared_options(run))
+        function = _FORMAT(run)
+        if not is_local:
+            function = _ADDRESS(_PROFILE(function))
+        return group.command(name)(function)
 
     return decorate
-
-
-_SHARED_OPTIONS = (
-    click.option("--address", metavar="HOST:PORT", help="Operator port to talk to. [env: ESPALIER_ADDRESS]"),
-    click.option("--profile", metavar="NAME", help="Named control plane in config.toml. [env: ESPALIER_PROFILE]"),
-    click.option(
-        "--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True,
-        help="How results are printed on stdout.",
-    ),
-)  # fmt: skip
-
-
-def _shared_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_SHARED_OPTIONS):
-        function = option(function)
-    return function
 
 
 async def _with_session(

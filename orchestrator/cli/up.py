@@ -9,25 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import os
+import json
 import signal
 import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from orchestrator.cli.exit_codes import ExitCode
+from orchestrator.cli.output import Row
 from orchestrator.cli.session import CommandError, Session, command
-from orchestrator.errors import OrchestratorError
 
 NEEDED = ("aiohttp", "alembic", "fsspec", "ray", "sqlalchemy", "torch")
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-POLL_S = 0.2
+POLL_S = 0.1
 
 
 def add_up(root: click.Group) -> None:
-    @command(root, "up")
+    @command(root, "up", is_local=True)
     @click.option(
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
@@ -35,43 +38,28 @@ def add_up(root: click.Group) -> None:
         show_default=True,
         help="Where everything is kept.",
     )
-    @click.option("--ray-address", default="", help="Use this Ray cluster instead of starting one here.")
-    @click.option("--agent-listen", default="127.0.0.1:7443", show_default=True, help="Where agents call.")
-    @click.option("--operator-listen", default="127.0.0.1:7444", show_default=True, help="Where this command calls.")
-    @click.option("--http-listen", default="127.0.0.1:7445", show_default=True, help="Web page and metrics.")
+    @click.option("--agents", default="127.0.0.1:7443", show_default=True, help="Where agents call.")
+    @click.option("--operators", default="127.0.0.1:7444", show_default=True, help="Where this command line calls.")
+    @click.option("--http", default="127.0.0.1:7445", show_default=True, help="Web page and metrics.")
+    @click.option("--ray-address", default="", help="Run jobs on this Ray cluster instead of starting Ray here.")
     @click.option("--insecure", is_flag=True, help="Allow addresses other than loopback, without identities.")
-    async def up(
-        session: Session,
-        data_dir: Path,
-        ray_address: str,
-        agent_listen: str,
-        operator_listen: str,
-        http_listen: str,
-        insecure: bool,
-    ) -> None:
+    @click.option("--config", type=click.Path(exists=True, dir_okay=False), help="TOML file of the control plane.")
+    @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other setting.")
+    async def up(session: Session, data_dir: Path, ray_address: str, **options: Any) -> None:
         """Run everything on this machine until Ctrl-C: control plane, Ray, web page."""
         require_orchestrator()
-        arguments = ["--data-dir", str(data_dir), "--agent-listen", agent_listen, "--operator-listen", operator_listen]
-        arguments += ["--http-listen", http_listen]
-        arguments += ["--ray-address", ray_address] if ray_address else []
-        arguments += ["--insecure"] if insecure else []
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-        server = await asyncio.create_subprocess_exec(sys.executable, "-m", "orchestrator.main", "serve", *arguments)
-        ray = None if ray_address else await _ray("start", data_dir)
+        stop = _stop_event()
+        server = await _start("orchestrator.main", "serve", *_server_arguments(data_dir, ray_address, **options))
         try:
-            await _until_ready(session, server, stop)
-            _say_where(session, operator_listen, agent_listen, http_listen)
-            await _first(server.wait(), stop.wait())
+            endpoints = await _endpoints(server, data_dir, stop)  # from here on the data directory is ours
+            async with contextlib.nullcontext() if ray_address else _ray(data_dir):
+                _say_where(session, endpoints)
+                await _first(server.wait(), stop.wait())
+                await _end(server)
         finally:
             await _end(server)
-            if ray is not None:
-                await _end(ray)
-                await (await _ray("stop", data_dir)).wait()
         if not stop.is_set():
-            raise CommandError(f"the control plane ended by itself with code {server.returncode}", ExitCode.FAILURE)
+            raise CommandError(f"the control plane ended with code {server.returncode}", ExitCode.FAILURE)
 
 
 def require_orchestrator() -> None:
@@ -85,38 +73,77 @@ def require_orchestrator() -> None:
         )
 
 
-async def _ray(action: str, data_dir: Path) -> asyncio.subprocess.Process:
-    """Start or stop the embedded Ray cluster; started early, so that the first job finds it warm."""
+def _server_arguments(
+    data_dir: Path,
+    ray_address: str,
+    *,
+    agents: str,
+    operators: str,
+    http: str,
+    insecure: bool,
+    config: str | None,
+    settings: tuple[str, ...],
+) -> list[str]:
+    arguments = ["--data-dir", str(data_dir), "--agents", agents, "--operators", operators, "--http", http]
+    arguments += ["--ray-address", ray_address] if ray_address else []
+    arguments += ["--insecure"] if insecure else []
+    arguments += ["--config", config] if config else []
+    return [*arguments, *(word for setting in settings for word in ("--set", setting))]
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _ray(data_dir: Path) -> AsyncIterator[None]:
+    """The embedded Ray cluster: begun before a job needs it, so that the first job finds it warm."""
+    starting = await _start("orchestrator.jobs.cluster", "start", "--data-dir", str(data_dir), is_quiet=True)
+    try:
+        yield
+    finally:
+        await _end(starting)
+        await (await _start("orchestrator.jobs.cluster", "stop", "--data-dir", str(data_dir), is_quiet=True)).wait()
+
+
+async def _start(module: str, *arguments: str, is_quiet: bool = False) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "orchestrator.jobs.cluster", action, "--data-dir", str(data_dir)),
-        stdout=asyncio.subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is ours to pass on
+        *(sys.executable, "-m", module, *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL if is_quiet else None,
+        start_new_session=True,  # Ctrl-C is ours to pass on, in order
     )
 
 
-async def _until_ready(session: Session, server: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+async def _endpoints(server: asyncio.subprocess.Process, data_dir: Path, stop: asyncio.Event) -> Row:
+    """Where the control plane listens, which it says once everything does."""
     deadline = asyncio.get_running_loop().time() + READY_TIMEOUT_S
-    while not stop.is_set():
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            endpoints: Row = json.loads((data_dir / "endpoints.json").read_text(encoding="utf-8"))
+            if endpoints["pid"] == server.pid:
+                return endpoints
         if server.returncode is not None:
             raise CommandError(f"the control plane did not start (code {server.returncode})", ExitCode.FAILURE)
-        with contextlib.suppress(OrchestratorError):
-            await session.client.jobs.list(limit=1)
-            return
-        if asyncio.get_running_loop().time() > deadline:
-            raise CommandError(f"the control plane was not ready within {READY_TIMEOUT_S:.0f} s", ExitCode.TIMEOUT)
+        if stop.is_set() or asyncio.get_running_loop().time() > deadline:
+            raise CommandError("the control plane was not ready in time", ExitCode.TIMEOUT)
         await _first(server.wait(), stop.wait(), timeout_s=POLL_S)
 
 
-def _say_where(session: Session, operators: str, agents: str, http: str) -> None:
+def _say_where(session: Session, endpoints: Row) -> None:
     if session.output.is_json:
-        session.output.line({"operators": operators, "agents": agents, "http": http, "pid": os.getpid()})
+        session.output.line(endpoints)
         return
-    session.output.said(f"ready. Web page: http://{http}/   operators: {operators}   agents: {agents}")
+    where = f"web page http://{endpoints['http']}/, operators {endpoints['operators']}, agents {endpoints['agents']}"
+    session.output.said(f"ready: {where}")
     session.output.said("Submit a job with `espalier submit`; stop everything with Ctrl-C.")
 
 
-async def _first(*waits: object, timeout_s: float | None = None) -> None:
-    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+async def _first(*waits: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> None:
+    tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED, timeout=timeout_s)
     for task in tasks:
         task.cancel()

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from edge_agent.main import _parser as agent_parser
+from edge_agent.main import build_parser as agent_parser
 from orchestrator.cli.main import main as espalier
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -39,7 +39,7 @@ class Running:
 def up(tmp_path: Path) -> Iterator[Running]:
     agents, operators, http = (f"127.0.0.1:{port}" for port in free_ports(3))
     data_dir = tmp_path / "data"
-    listens = ["--agent-listen", agents, "--operator-listen", operators, "--http-listen", http, "--address", operators]
+    listens = ["--agents", agents, "--operators", operators, "--http", http]
     command = [sys.executable, "-m", "orchestrator.cli.main", "up", "--data-dir", str(data_dir), "--format", "json"]
     process = subprocess.Popen(
         [*command, *listens],
@@ -79,9 +79,9 @@ def test_up_runs_a_job_from_python_shows_it_and_ends_cleanly(up: Running) -> Non
 @pytest.mark.ray
 def test_a_second_up_on_the_same_data_is_refused(up: Running) -> None:
     agents, operators, http = (f"127.0.0.1:{port}" for port in free_ports(3))
+    command = [sys.executable, "-m", "orchestrator.cli.main", "up", "--data-dir", str(up.data_dir)]
     second = subprocess.run(
-        [sys.executable, "-m", "orchestrator.cli.main", "up", "--data-dir", str(up.data_dir), "--agent-listen", agents,
-         "--operator-listen", operators, "--http-listen", http, "--address", operators],
+        [*command, "--agents", agents, "--operators", operators, "--http", http],
         cwd=ROOT, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
     assert second.returncode == 1
