@@ -2,8 +2,8 @@
 
 `python -m orchestrator.jobs.submission --ray-address http://HEAD:8265 --operator-address HOST:PORT --job-id ID
 --attempt N`. This process stands for the driver: it ends when the driver ends, with its exit code, and a SIGTERM to it
-stops the driver. Drivers of earlier attempts that still run are stopped first. The cluster's nodes must have this release of
-`espalier-edge[orchestrator]` installed and reach the operator address.
+stops the driver. Drivers of earlier attempts that still run are stopped first. The cluster's nodes must have this
+release of `espalier-edge[orchestrator]` installed and reach the operator address.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def nothing() -> None:
     return None
 
 
-def home_of_this_node() -> nn.Module:
-    """A teacher that fails unless it runs where HOME exists: nodes of a test have homes of their own."""
-    assert Path.home().is_dir()
+def teacher_that_was_here() -> nn.Module:
+    """Leaves a file in the home folder of the node it is built on."""
+    (Path.home() / "was-here").touch()
     return teacher()
