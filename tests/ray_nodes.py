@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.jobs.processes import ProcessIdentity, session_members, wait_until_gone
-from orchestrator.jobs.ray_environment import embedded_environment
+from orchestrator.jobs.ray_environment import base_environment
 
 START_DEADLINE_S = 120.0
 
@@ -30,28 +30,35 @@ class TwoNodes:
 
 @contextmanager
 def two_nodes(folder: Path) -> Iterator[TwoNodes]:
-    """A head and a worker node with one CPU each, the Jobs API served by the head; loopback and token as embedded."""
+    """A head and a worker node with one CPU each, the Jobs API served by the head; a token is asked for.
+
+    Each has a loopback address of its own: Ray would turn 127.0.0.1 into the machine's outward one.
+    """
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     port, dashboard_port, client_port = free_ports(3)
     homes = (folder / "home-head", folder / "home-worker")
-    environment = embedded_environment(token)
+    environment = base_environment() | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "DASHBOARD_METRIC_PORT": "0",
+    }
     with ExitStack() as stack:
         head = ["--head", "--no-monitor", "--port", str(port), "--include-dashboard=true"]
         head += ["--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard_port)]
         head += ["--ray-client-server-port", str(client_port)]
-        stack.enter_context(node(homes[0], environment, head))
-        stack.enter_context(node(homes[1], environment, ["--address", f"127.0.0.1:{port}"]))
+        stack.enter_context(node(homes[0], "127.0.0.2", environment, head))
+        stack.enter_context(node(homes[1], "127.0.0.3", environment, ["--address", f"127.0.0.2:{port}"]))
         yield TwoNodes(f"http://127.0.0.1:{dashboard_port}", homes, environment)
 
 
 @contextmanager
-def node(home: Path, environment: dict[str, str], arguments: list[str]) -> Iterator[None]:
+def node(home: Path, address: str, environment: dict[str, str], arguments: list[str]) -> Iterator[None]:
     home.mkdir()
     temp_dir = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path may have 103 characters
     log_path = home / "ray.log"
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
-    command += ["--node-ip-address", "127.0.0.1", "--num-cpus", "1", "--object-store-memory", str(80 << 20)]
+    command += ["--node-ip-address", address, "--num-cpus", "1", "--object-store-memory", str(80 << 20)]
     command += ["--temp-dir", temp_dir, "--dashboard-agent-listen-port", "0", "--disable-usage-stats"]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
