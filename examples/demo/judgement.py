@@ -75,11 +75,12 @@ def _claim_loop(claims: Claims, record: Record) -> None:
     claims.claim(f"the repair was trained with {record.samples} labelled images that {DEGRADED.id} returned", used)
     waves = record.repair_rollout["waves"]
     order = [[device["device_id"] for device in wave["devices"]] for wave in waves]
-    first = bool(order) and order[0] == [DEGRADED.id] and waves[0]["gate"] == "better"
-    passed = all(device["state"] == "committed" for wave in waves for device in wave["devices"])
-    claims.claim("the device that asked went first and had to show that it is better", first and passed)
-    healthy = len(waves) > 1 and waves[1]["gate"] == "not_worse"
-    claims.claim("a healthy device had to show that it is not worse before the rest followed", healthy and passed)
+    passed = [all(device["state"] == "committed" for device in wave["devices"]) for wave in waves]
+    first = bool(order) and order[0] == [DEGRADED.id] and waves[0]["gate"] == "better" and passed[0]
+    claims.claim("the device that asked went first and showed that its repaired model is better", first)
+    healthy = len(waves) > 1 and waves[1]["gate"] == "not_worse" and passed[1]
+    claims.claim("a healthy device showed that its new model is not worse, before the rest followed", healthy)
+    claims.claim("every device ended with a model of the repair", len(passed) > 1 and all(passed))
     improved = record.decision["outcome"] == "improved"
     claims.claim("the decision's outcome is on record as improved", improved)
 
@@ -113,10 +114,10 @@ def _decision(record: Record, measured: Measured) -> str:
         (record.first_job, record.first_rollout, "chosen"),
     ):
         if measured.model_version in {c["model_sha256"] for c in job["candidates"] if c["chosen_for"]}:
-            verdict = _verdict(rollout, measured.device)
+            verdict = _verdict(rollout, measured.device).partition(":")[0].partition(";")[0]
             if measured.condition == record.condition and words == "chosen":
                 return f"below the floor: {record.decision['action'].replace('_', ' ')}"
-            return f"{words}; {verdict}" if verdict else words
+            return f"{words}, {verdict}" if verdict else words
     return "-"
 
 

@@ -12,11 +12,17 @@ from rich.text import Text
 
 from orchestrator.cli.progress import ProgressBars
 
+WIDTH_WITHOUT_TERMINAL = 150
+
 
 class Narrator:
     def __init__(self) -> None:
         self._begun = time.monotonic()
-        self.console = Console(highlight=False, soft_wrap=True)
+        plain = Console()
+        # A log is read later and elsewhere: tables there are not squeezed into what a terminal happens to have.
+        self.console = Console(
+            highlight=False, soft_wrap=True, width=None if plain.is_terminal else WIDTH_WITHOUT_TERMINAL
+        )
 
     @property
     def elapsed_s(self) -> float:

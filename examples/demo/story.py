@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.table import Table
-
 from examples.demo.cameras import CLEAN, CameraProcess, Measured
 from examples.demo.devices import DEGRADED, DEVICES
 from examples.demo.fleet import Fleet, Item
 from examples.demo.narrator import Narrator
-from orchestrator.cli.jobs import CANDIDATE_COLUMNS
-from orchestrator.cli.output import table
+from examples.demo.tables import candidates_table, waves_table
 from orchestrator.cli.progress import ProgressBars
-from orchestrator.cli.rollouts import WAVE_COLUMNS
 from orchestrator.cli.submit import words
 from orchestrator.cli.words import count_of, percent, short
 
@@ -85,7 +81,7 @@ class Story:
         self._show_candidates(record.repair_job)
         record.repair_rollout = await self._follow_rollout(record.repair_job["rollout_id"])
         record.decision = await self._fleet.decision(decision["id"])
-        tell.say("Every device runs the repaired model; measuring it")
+        tell.say("The cameras count again, with the model that each device runs now")
         conditions = {device.id: CLEAN for device in DEVICES} | {DEGRADED.id: record.condition}
         await self._measure(conditions)
 
@@ -108,8 +104,10 @@ class Story:
         return job
 
     def _show_candidates(self, job: Item) -> None:
-        self._narrator.say("Measured on the devices themselves, while nothing trained:")
-        self._narrator.show(table(job["candidates"], CANDIDATE_COLUMNS))
+        self._narrator.say(
+            "Measured on the devices while nothing trained; (in brackets): the device's limits refuse it"
+        )
+        self._narrator.show(candidates_table(job))
 
     async def _follow_rollout(self, rollout_id: str) -> Item:
         with self._narrator.bars() as bars:
@@ -117,8 +115,9 @@ class Story:
                 "rollouts", rollout_id, ROLLOUT_TIMEOUT_S, lambda item: _show_waves(bars, item)
             )
         if rollout["state"] != "succeeded":
+            self._narrator.show(waves_table(rollout))
             raise StoryError(f"rollout {rollout_id} {rollout['state']}: {rollout['message']}")
-        self._narrator.show(_waves_table(rollout))
+        self._narrator.show(waves_table(rollout))
         return rollout
 
     async def _measure(self, conditions: dict[str, str]) -> None:
@@ -164,12 +163,3 @@ _STATE_SHARE = {
     "probation": 0.7,
     "committed": 1,
 }
-
-
-def _waves_table(rollout: Item) -> Table:
-    rows = [
-        {"wave": wave["name"], "gate": wave["gate"], **device}
-        for wave in rollout["waves"]
-        for device in wave["devices"]
-    ]
-    return table(rows, WAVE_COLUMNS)

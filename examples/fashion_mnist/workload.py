@@ -1,4 +1,4 @@
-"""What the Fashion-MNIST job trains: the data, a teacher and a student. Shipped to the cluster as the working directory.
+"""What the Fashion-MNIST job trains: the data, a teacher and a student; shipped to the cluster as working directory.
 
 Both networks are small residual networks in the manner of ResNet-8 (He et al. 2015, arXiv:1512.03385). The first
 convolution halves the resolution, which costs a point of accuracy and saves three quarters of the work.

@@ -31,8 +31,8 @@ CANDIDATE_COLUMNS = (
     Column("RAM", lambda c: size(c["peak_ram_bytes"]), is_number=True),
     Column("p95", _p95),
     Column("chosen for", lambda c: ", ".join(c["chosen_for"]) or "-"),
-    Column("verdict", lambda c: c["verdict"]),
 )
+VERDICT_COLUMNS = (Column("candidate", lambda v: v["candidate"]), Column("why", lambda v: v["verdict"]))
 STAGE_COLUMNS = (
     Column("stage", lambda s: s["name"]),
     Column("took", lambda s: f"{s['duration_s']:.1f} s", is_number=True),
@@ -59,7 +59,12 @@ def _details(job: Row) -> list[Table]:
     stages = [{**stage, "is_own": stage["job_id"] in ("", job["id"])} for stage in job["stages"]]
     tables = []
     if job["candidates"]:
-        tables.append(table(job["candidates"], CANDIDATE_COLUMNS))
+        verdicts = [
+            {"candidate": candidate["name"] if not index else "", "verdict": verdict.strip()}
+            for candidate in job["candidates"]
+            for index, verdict in enumerate(candidate["verdict"].split(";"))
+        ]
+        tables += [table(job["candidates"], CANDIDATE_COLUMNS), table(verdicts, VERDICT_COLUMNS)]
     if stages:
         tables.append(table(stages, STAGE_COLUMNS))
     return tables

@@ -7,6 +7,7 @@ and an error is a JSON object on stderr, so that a script never parses a table.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 Row = dict[str, Any]
+WIDTH_WITHOUT_TERMINAL = 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Output:
 
     def __init__(self, format_name: str) -> None:
         self.is_json = format_name == "json"
-        self.results = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Into a pipe or a file a table is as wide as it needs to be, or nearly so.
+        width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_WITHOUT_TERMINAL
+        self.results = Console(file=sys.stdout, highlight=False, width=width)
         self.progress = Console(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def rows(self, name: str, rows: Sequence[Row], columns: Sequence[Column], **extra: Any) -> None:
