@@ -79,6 +79,7 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     assert await plane.stages(again) == []  # every stage was there already, the certificate too
 
 
+@pytest.mark.slow
 async def test_after_kill_9_of_the_driver_the_job_resumes_and_runs_no_stage_twice(plane: JobPlane) -> None:
     job_id = await plane.submit(spec(seed=1, teacher={"epochs": EPOCHS}))
     await plane.until_stage(job_id, "teacher epoch 2")
@@ -98,6 +99,7 @@ async def test_after_kill_9_of_the_driver_the_job_resumes_and_runs_no_stage_twic
     }
 
 
+@pytest.mark.slow
 async def test_when_rays_head_dies_the_job_starts_another_and_resumes(
     plane: JobPlane, cluster: EmbeddedCluster
 ) -> None:
@@ -175,6 +177,7 @@ async def test_a_repair_learns_a_changed_world_from_returned_samples(plane: JobP
     assert evaluate(after, splits.certify).accuracy > 0.8
 
 
+@pytest.mark.slow
 async def test_a_faster_candidate_is_sought_without_training_again(plane: JobPlane) -> None:
     parent_id = await plane.submit(spec())
     parent = (await plane.end_of(parent_id)).chosen[0].model_digest
