@@ -114,7 +114,8 @@ def _decision(record: Record, measured: Measured) -> str:
         (record.first_job, record.first_rollout, "chosen"),
     ):
         if measured.model_version in {c["model_sha256"] for c in job["candidates"] if c["chosen_for"]}:
-            verdict = _verdict(rollout, measured.device).partition(":")[0].partition(";")[0]
+            verdict = _verdict(rollout, measured.device)
+            verdict = verdict.partition(":")[0].partition(";")[0].partition(" by ")[0]
             if measured.condition == record.condition and words == "chosen":
                 return f"below the floor: {record.decision['action'].replace('_', ' ')}"
             return f"{words}, {verdict}" if verdict else words

@@ -15,10 +15,11 @@ from orchestrator.cli.submit import words
 from orchestrator.cli.words import count_of, percent, short
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "fashion_mnist"
-JOB_TIMEOUT_S = 240.0
+JOB_TIMEOUT_S = 420.0
 ROLLOUT_TIMEOUT_S = 180.0
-DECISION_TIMEOUT_S = 90.0
+DECISION_TIMEOUT_S = 150.0
 MEASURE_TIMEOUT_S = 90.0
+SETTLE_TIMEOUT_S = 30.0
 IMAGES_WANTED = 300
 """Images that a camera must have counted before its accuracy is stated."""
 
@@ -77,20 +78,32 @@ class Story:
         tell.say(f"The loop noticed: {decision['reason']}", style="yellow")
         record.samples = (await self._fleet.sample_counts()).get(DEGRADED.id, 0)
         tell.say(f"It compresses again, with {count_of(record.samples, 'labelled image')} from {DEGRADED.id}")
-        record.repair_job = await self._follow_job(decision["job_id"] or await self._job_of(decision["id"]))
+        decision = await self._field("decision", decision["id"], "job_id", "the decision to start a job")
+        record.repair_job = await self._follow_job(decision["job_id"])
         self._show_candidates(record.repair_job)
         record.repair_rollout = await self._follow_rollout(record.repair_job["rollout_id"])
-        record.decision = await self._fleet.decision(decision["id"])
+        record.decision = await self._outcome(decision["id"])
         tell.say("The cameras count again, with the model that each device runs now")
         conditions = {device.id: CLEAN for device in DEVICES} | {DEGRADED.id: record.condition}
         await self._measure(conditions)
 
-    async def _job_of(self, decision_id: str) -> str:
-        async def has_job() -> bool:
-            return bool((await self._fleet.decision(decision_id))["job_id"])
+    async def _field(self, kind: str, item_id: str, name: str, what: str) -> Item:
+        """A job or decision, once its field `name` is set: the controllers write it a moment later."""
+        look = getattr(self._fleet, kind)
 
-        await self._fleet.until(has_job, DECISION_TIMEOUT_S, "the decision to start a job")
-        return str((await self._fleet.decision(decision_id))["job_id"])
+        async def is_set() -> bool:
+            return bool((await look(item_id))[name])
+
+        await self._fleet.until(is_set, SETTLE_TIMEOUT_S, what)
+        item: Item = await look(item_id)
+        return item
+
+    async def _outcome(self, decision_id: str) -> Item:
+        async def is_over() -> bool:
+            return bool((await self._fleet.decision(decision_id))["outcome"] != "running")
+
+        await self._fleet.until(is_over, SETTLE_TIMEOUT_S, "the decision's outcome")
+        return await self._fleet.decision(decision_id)
 
     async def _follow_job(self, job_id: str) -> Item:
         with self._narrator.bars() as bars:
@@ -99,9 +112,7 @@ class Story:
             )
         if job["state"] != "succeeded":
             raise StoryError(f"job {job_id} {job['state']}: {job['message']}")
-        if not job["rollout_id"]:
-            raise StoryError(f"job {job_id} started no rollout")
-        return job
+        return await self._field("job", job_id, "rollout_id", "the job's rollout to start")
 
     def _show_candidates(self, job: Item) -> None:
         self._narrator.say(
@@ -133,8 +144,7 @@ class Story:
                 for name, score in scores().items():
                     images = score.images if score else 0
                     message = f"{percent(score.accuracy)} of {images} images" if score else ""
-                    is_full = images >= IMAGES_WANTED
-                    bars.update(name, min(1.0, images / IMAGES_WANTED), message if is_full or bars.is_live else "")
+                    bars.update(name, min(1.0, images / IMAGES_WANTED), message if bars.is_live else "")
                 return all(score is not None and score.images >= IMAGES_WANTED for score in scores().values())
 
             await self._fleet.until(is_enough, MEASURE_TIMEOUT_S, f"{IMAGES_WANTED} images on each device")
