@@ -40,8 +40,13 @@ def choose_for_repair(
             "held-out returned samples"
             for name in by_name
         }
-        chosen = by_name[narrowed.chosen.name] if narrowed.chosen else None
-        classes.append(replace(narrowed, chosen=chosen, verdicts=verdicts))
+        chosen, words = None, narrowed.words
+        if narrowed.chosen is not None:
+            chosen = by_name[narrowed.chosen.name]
+            # The mean decided, but what people read are the two accuracies it is of.
+            alone = choose([chosen], [target]).classes[0].words
+            words = f"{alone}, accuracy {returned_accuracy[chosen.name]:.4f} on held-out returned samples"
+        classes.append(replace(narrowed, chosen=chosen, verdicts=verdicts, words=words))
     judged = []
     for candidate in candidates:
         chosen_for = tuple(c.device_class for c in classes if c.chosen and c.chosen.name == candidate.name)

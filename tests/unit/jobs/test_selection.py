@@ -38,6 +38,8 @@ def test_a_repair_is_chosen_by_both_worlds_not_by_the_old_one_alone() -> None:
     assert [chosen.model_digest for chosen in choice.chosen] == ["b" * 64]
     assert "accuracy 0.7500 on held-out returned samples" in choice.candidates[1].verdict
     assert choice.candidates[1].accuracy == 0.90  # what is reported stays the choose split's
+    assert "accuracy 0.9000" in choice.words
+    assert "accuracy 0.7500 on held-out returned samples" in choice.words
     assert choice.candidates[1].chosen_for == ("gateway",)
 
 
