@@ -85,6 +85,8 @@ def ensure(name: str, say: Callable[[str], None]) -> Path:
     wanted = ENVIRONMENTS[name] or [str(REPOSITORY)]
     _run([*pip, "install", *wanted])
     _run([*pip, "uninstall", "-y", UNWANTED])
+    if name == "espalier" and engine_paths(python) == ["reference"]:
+        raise BuildError("the engine did not compile; `pip install .` in the checkout says why")
     (folder / "complete").touch()
     return python
 
