@@ -74,10 +74,9 @@ class _Search:
     def __init__(
         self, weight_GOK: Tensor, statistics: InputStatistics, qmin: int, qmax: int, *, compensates: bool
     ) -> None:
-        covariance = statistics.covariance_GKK
-        self.hessian_GKK = torch.diag_embed(statistics.diagonal_GK) if covariance is None else covariance
-        self.hessian_GKK = damped(self.hessian_GKK)
-        self.compensates = compensates and covariance is not None
+        self.diagonal_GK = statistics.diagonal_GK
+        self.hessian_GKK = None if statistics.covariance_GKK is None else damped(statistics.covariance_GKK)
+        self.compensates = compensates
         self.weight_GOK, self.qmin, self.qmax = weight_GOK, qmin, qmax
         self.whole_GO = weight_GOK.abs().amax(dim=-1) / ((qmax - qmin) / 2)
         self.error_GO = torch.full(weight_GOK.shape[:2], math.inf, dtype=torch.float64)
@@ -85,13 +84,19 @@ class _Search:
         self.q_GOK = torch.zeros_like(weight_GOK)
 
     def round(self, scale_GO: Tensor) -> Tensor:
-        if self.compensates:
+        if self.compensates and self.hessian_GKK is not None:
             return round_compensated(self.weight_GOK, scale_GO, self.qmin, self.qmax, self.hessian_GKK)
         return round_nearest(self.weight_GOK, scale_GO, self.qmin, self.qmax)
 
+    def error(self, q_GOK: Tensor, scale_GO: Tensor) -> Tensor:
+        if self.hessian_GKK is not None:
+            return squared_error(q_GOK, self.weight_GOK, scale_GO, self.hessian_GKK)
+        difference = q_GOK * scale_GO.unsqueeze(-1) - self.weight_GOK  # too wide a row for its whole Hessian
+        return (difference**2 * self.diagonal_GK.unsqueeze(1)).sum(dim=-1)
+
     def try_scale(self, scale_GO: Tensor) -> None:
         q_GOK = self.round(scale_GO)
-        error_GO = squared_error(q_GOK, self.weight_GOK, scale_GO, self.hessian_GKK)
+        error_GO = self.error(q_GOK, scale_GO)
         better = error_GO < self.error_GO
         self.error_GO = torch.where(better, error_GO, self.error_GO)
         self.scale_GO = torch.where(better, scale_GO, self.scale_GO)

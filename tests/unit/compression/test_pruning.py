@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from orchestrator.compression.capture import capture, total_macs, trace
+from orchestrator.compression.data import Preprocessing, images_to_tensor
+from orchestrator.compression.errors import PruningError, WeightError
+from orchestrator.compression.evaluation import evaluate_network
+from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.prune.dependencies import find_channels
+from orchestrator.compression.prune.importance import channel_importance
+from orchestrator.compression.prune.surgery import remove_channels
+from orchestrator.compression.training.distillation import distill
+from orchestrator.datasets import Splits
+from tests.unit.compression.networks import small_network
+
+Trained = Callable[[str], nn.Module]
+SHAPE = (1, 8, 8)
+
+
+@pytest.mark.parametrize("fraction", [0.8, 0.5, 0.2])
+def test_residual_concat_and_depthwise_layers_get_narrower_together(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing, fraction: float
+) -> None:
+    network = trained("residual")
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=fraction, seed=1)
+    assert total_macs(capture(pruned, SHAPE)) <= fraction * total_macs(capture(network, SHAPE))
+    width = pruned.stem.out_channels
+    assert width < 12
+    assert pruned.inner.out_channels == pruned.inner.in_channels == width  # the addition ties them
+    assert pruned.depthwise.groups == pruned.depthwise.out_channels == pruned.pointwise.in_channels == width
+    assert pruned.stem_norm.num_features == width
+    assert pruned.head.in_features == 16 * (pruned.pointwise.out_channels + pruned.branch.out_channels)
+    assert network.stem.out_channels == 12  # the original is untouched
+
+
+def test_a_pruned_network_learns_back_what_it_lost(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    network = trained("residual")
+    before = evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
+    distill(pruned, network, digits.train, preprocessing=preprocessing, epochs=3, batch_size=64, learning_rate=0.05)
+    assert evaluate_network(pruned, digits.choose, preprocessing=preprocessing).accuracy > before - 0.03
+
+
+def test_a_channel_that_nobody_uses_goes_without_changing_anything(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    network = trained("residual")
+    with torch.no_grad():  # channel 3 of the residual stream: zero wherever it is read
+        network.inner.weight[:, 3] = 0
+        network.branch.weight[:, 3] = 0
+        network.pointwise.weight[:, 3] = 0
+    channels = find_channels(trace(network, SHAPE))
+    importance = channel_importance(network, channels, digits.train, preprocessing=preprocessing, seed=0)
+    stream = channels.of_value[trace(network, SHAPE).nodes[0].output]
+    assert importance[stream[3]] == 0.0
+    assert min(importance[channel] for channel in stream if channel != stream[3]) > 0
+    x = images_to_tensor(digits.choose.inputs[:20], preprocessing)
+    with torch.no_grad():
+        before = network.eval()(x)
+        remove_channels(network, channels, {int(stream[3])})
+        assert torch.allclose(network(x), before, atol=1e-5)
+    assert network.stem.out_channels == 11
+
+
+def test_grouped_convolutions_inputs_and_outputs_keep_their_width() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 10, 1))
+    channels = find_channels(trace(network, SHAPE))
+    names = [node.output for node in trace(network, SHAPE).nodes]
+    for name in (names[0], names[1], names[3]):
+        assert set(channels.of_value[name].tolist()) <= channels.fixed
+    assert not set(channels.of_value[names[2]].tolist()) & channels.fixed
+
+
+def test_a_layer_used_twice_ties_both_of_its_uses_together() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(1, 6, 3, padding=1)
+            self.again = nn.Conv2d(6, 6, 3, padding=1)
+            self.head = nn.Linear(6, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = functional.relu(self.first(x))
+            x = functional.relu(self.again(functional.relu(self.again(x))))
+            logits: Tensor = self.head(x.mean(dim=(2, 3)))
+            return logits
+
+    network = Shared()
+    channels = find_channels(trace(network, SHAPE))
+    ids = channels.of_value[trace(network, SHAPE).nodes[0].output]
+    remove_channels(network, channels, {int(ids[0]), int(ids[4])})
+    assert network.again.weight.shape == (4, 4, 3, 3)
+    assert network(torch.zeros(2, *SHAPE)).shape == (2, 10)
+
+
+def test_impossible_budgets_and_hard_coded_widths_are_refused(digits: Splits, preprocessing: Preprocessing) -> None:
+    class HardCoded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 8, 3, padding=1)
+            self.head = nn.Linear(512, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.conv(x).view(-1, 512))
+            return logits
+
+    with pytest.raises(PruningError, match="macs_fraction must be"):
+        prune_channels(small_network(), digits.train, preprocessing=preprocessing, macs_fraction=0.0)
+    with pytest.raises(PruningError, match="layers keep"):
+        prune_channels(small_network(), digits.train, preprocessing=preprocessing, macs_fraction=1e-4)
+    with pytest.raises(PruningError, match="does not run with fewer channels"):
+        prune_channels(HardCoded(), digits.train, preprocessing=preprocessing, macs_fraction=0.5)
+    broken = small_network()
+    nn.init.constant_(broken[0].weight, float("inf"))
+    with pytest.raises(WeightError, match="not finite"):
+        prune_channels(broken, digits.train, preprocessing=preprocessing, macs_fraction=0.5)
