@@ -64,5 +64,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
             break
     assert descendants_with(str(folder)), "agents and control plane run by now"
     process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    process.stdout.close()
     assert process.wait(timeout=60) == 130
     assert descendants_with(str(folder)) == []

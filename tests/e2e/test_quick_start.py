@@ -49,6 +49,7 @@ def up(tmp_path: Path) -> Iterator[Running]:
     line = process.stdout.readline()
     assert json.loads(line)["operators"] == operators
     yield Running(process, operators, agents, http, data_dir)
+    process.stdout.close()
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)

@@ -1,6 +1,6 @@
 // Labelled accuracy over time with its 95 % interval (Wilson), and where the model changed.
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400, HEIGHT = 74, BUCKETS = 40, Z = 1.96;
+const WIDTH = 400, HEIGHT = 74, BUCKETS = 40, Z = 1.96, FEWEST = 10;
 
 export function accuracyChart(windows) {
   const labelled = windows.filter((w) => w.labelled > 0);
@@ -39,7 +39,8 @@ function buckets(windows, start, end) {
     sum.count += w.labelled;
     sums.set(index, sum);
   }
-  return [...sums].sort((a, b) => a[0] - b[0]).map(([index, { correct, count }]) => {
+  const telling = [...sums].filter(([, sum]) => sum.count >= FEWEST);
+  return telling.sort((a, b) => a[0] - b[0]).map(([index, { correct, count }]) => {
     const share = correct / count, scale = 1 + Z * Z / count;
     const centre = share + Z * Z / (2 * count);
     const half = Z * Math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count));
