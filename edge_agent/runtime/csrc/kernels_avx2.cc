@@ -16,7 +16,7 @@ struct V : Vector256 {
   using Weights = Pairs;
   using Quads = Pairs;
   static constexpr int kMaxBlocks = 2;
-  static constexpr int kChains = 4;
+  static constexpr int kChains = 4, kDepthwiseTile = 1;
   // 16 registers: sums, a block's weights twice, one broadcast twice.
   static constexpr int tile_m(int blocks) { return blocks == 2 ? 4 : 8; }
 

@@ -16,7 +16,7 @@ struct V {
   using Quads = I;
   static constexpr uint32_t kLanes = 16, kBytes = 64;
   static constexpr int kMaxBlocks = 4;
-  static constexpr int kChains = 16;
+  static constexpr int kChains = 16, kDepthwiseTile = 4;
   // 32 registers: sums, a block's weights, one broadcast.
   static constexpr int tile_m(int blocks) { return blocks == 4 ? 6 : blocks == 3 ? 8 : 12; }
 

@@ -12,7 +12,7 @@ struct V : Vector256 {
   using Weights = I;
   using Quads = I;
   static constexpr int kMaxBlocks = 2;
-  static constexpr int kChains = 8;
+  static constexpr int kChains = 8, kDepthwiseTile = 2;
   // 16 registers: sums, a block's weights, one broadcast.
   static constexpr int tile_m(int blocks) { return blocks == 2 ? 6 : 12; }
 

@@ -47,14 +47,15 @@ class Border {
   const uint8_t* copy(const uint8_t* x, uint8_t* arena) const {
     uint8_t* map = place_.in(arena);
     const size_t row = padded_row_bytes(), left = static_cast<size_t>(window_.left) * channels_;
-    std::memset(map, zero_, window_.top * row);
-    uint8_t* out = map + window_.top * row;
-    for (uint32_t y = 0; y < height_; ++y, out += row) {
-      std::memset(out, zero_, left);
-      std::memcpy(out + left, x + y * row_bytes_, row_bytes_);
-      std::memset(out + left + row_bytes_, zero_, static_cast<size_t>(window_.right) * channels_);
+    const size_t between = row - row_bytes_;  // a row's right border and the next one's left
+    uint8_t* out = map + window_.top * row + left;
+    std::memset(map, zero_, window_.top * row + left);
+    for (uint32_t y = 0; y + 1 < height_; ++y, out += row) {
+      std::memcpy(out, x + y * row_bytes_, row_bytes_);
+      std::memset(out + row_bytes_, zero_, between);
     }
-    std::memset(out, zero_, window_.bottom * row);
+    std::memcpy(out, x + (height_ - 1) * row_bytes_, row_bytes_);
+    std::memset(out + row_bytes_, zero_, static_cast<size_t>(window_.right) * channels_ + window_.bottom * row);
     return map;
   }
 

@@ -83,7 +83,24 @@ class Gemm {
         }
       }
     }
-    for (int m = 0; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
+    finish_tile<MR, NB>(acc, n0, channels, out);
+  }
+
+  // Neighbouring pixels whose channels together fill a vector are narrowed and stored at once.
+  template <int MR, int NB>
+  void finish_tile(I (&acc)[MR][NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
+    constexpr int kTogether = 4 / NB;
+    int m = 0;
+    if constexpr (kTogether > 1 && NB * kTogether == 4) {
+      if (g_.n == NB * V::kLanes && g_.out_m_stride == g_.n) {
+        for (; m + kTogether <= MR; m += kTogether) {
+          for (int i = 0; i < kTogether; ++i) requantizer_.round(acc[m + i], g_.channel + n0);
+          const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
+          V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
+        }
+      }
+    }
+    for (; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
   }
 
   // One pixel, or a linear operator at batch 1: bound by loading weights, if there are enough sums to hide the latency of a dot product.
