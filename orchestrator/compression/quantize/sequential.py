@@ -129,7 +129,7 @@ class _Walk:
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]
         real_input = source.dequantize(self.real[node.inputs[0]])
-        statistics = input_statistics(node, real_input, intended_input)
+        statistics = input_statistics(node, real_input)
         integers = quantize_weights(node, statistics, source, output, self.recipe)
         bias = node.bias
         if self.recipe.correct_bias:

@@ -25,28 +25,21 @@ _CHUNK_SAMPLES = 16
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """Of the inputs a layer really gets (`covariance_GKK`, or only its `diagonal_GK`), and with those it should get.
-
-    `cross_GKK` is the covariance of should-be with real inputs: where earlier layers already went wrong, the least
-    squares answer for this layer's weights is no longer the weights themselves.
-    """
+    """Of the inputs a layer really gets, every earlier layer in integers; wide layers have the diagonal only."""
 
     diagonal_GK: Tensor  # noqa: N815 (shape letters)
     covariance_GKK: Tensor | None  # noqa: N815
-    cross_GKK: Tensor | None  # noqa: N815
 
 
-def input_statistics(node: ir.Weighted, real: Tensor, intended: Tensor) -> InputStatistics:
+def input_statistics(node: ir.Weighted, x: Tensor) -> InputStatistics:
     """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F]."""
-    real_GPK, intended_GPK = _patches(node, real), _patches(node, intended)
-    real_GPK = real_GPK - real_GPK.mean(dim=1, keepdim=True)
-    patches, row_inputs = real_GPK.shape[1:]
-    diagonal_GK = (real_GPK**2).mean(dim=1)
+    x_GPK = _patches(node, x)
+    x_GPK = x_GPK - x_GPK.mean(dim=1, keepdim=True)
+    patches, row_inputs = x_GPK.shape[1:]
+    diagonal_GK = (x_GPK**2).mean(dim=1)
     if row_inputs > MAX_ROW_INPUTS:
-        return InputStatistics(diagonal_GK, None, None)
-    covariance_GKK = real_GPK.mT @ real_GPK / patches
-    cross_GKK = (intended_GPK - intended_GPK.mean(dim=1, keepdim=True)).mT @ real_GPK / patches
-    return InputStatistics(diagonal_GK, covariance_GKK, cross_GKK)
+        return InputStatistics(diagonal_GK, None)
+    return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches)
 
 
 def _patches(node: ir.Weighted, x: Tensor) -> Tensor:
