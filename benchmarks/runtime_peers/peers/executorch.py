@@ -30,7 +30,8 @@ def convert(network: str, precision: str, folder: Path) -> None:
 def _channels_last(x):
     import torch
 
-    return x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
+    # One channel has no order, and a program exported with one that it cannot tell refuses its own inputs.
+    return x.to(memory_format=torch.channels_last) if x.dim() == 4 and x.shape[1] > 1 else x
 
 
 def _quantize(module, inputs):

@@ -16,7 +16,8 @@ def convert(network: str, precision: str, folder: Path) -> None:
 
     pixels = networks.calibration_pixels(network)
     x = networks.to_tensor(pixels)
-    model = ov.convert_model(networks.build(network), example_input=x[:1], input=[list(x[:1].shape)])
+    source = networks.build(network)  # held until the model is stored, because that shares its weights' memory
+    model = ov.convert_model(source, example_input=x[:1], input=[list(x[:1].shape)])
     samples = x.numpy()[:SAMPLE_COUNT]
     if precision == "int8":
         model = _take_pixels(_quantize(model, x.numpy()), rank=x.dim())
