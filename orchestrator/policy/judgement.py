@@ -62,12 +62,14 @@ def judge(evidence: Evidence) -> Keep | Recompress:
     def keep(reason: str, samples_wanted: int = 0) -> Keep:
         return Keep(evidence.device_id, reason, streaks, evidence, samples_wanted)
 
+    # Samples are asked for from the first sign until recovery: waiting for them takes longest, and a device near the
+    # threshold must not be asked to start and to stop by turns.
+    suspected = any(streaks[trigger.value] and LADDER[trigger] == DISTILL_AGAIN for trigger in looks)
+    more = _samples_wanted(evidence, policy) if suspected else 0
     if not due:
-        return keep("; ".join(look.words for look in looks.values()))
+        return keep("; ".join(look.words for look in looks.values()), more)
     if not ripe:
         first = due[0]
-        # Samples are asked for at the first sign already: to wait for them is what takes longest.
-        more = _samples_wanted(evidence, policy) if any(LADDER[trigger] == DISTILL_AGAIN for trigger in due) else 0
         return keep(f"{looks[first].words}: seen in {streaks[first.value]} of {wanted} looks", more)
     trigger = ripe[0]
     action, words = LADDER[trigger], looks[trigger].words
@@ -78,7 +80,7 @@ def judge(evidence: Evidence) -> Keep | Recompress:
         if not evidence.samples_consent:
             return keep(f"{words}: its operator allows no samples to be returned, and there are too few to distil on")
         missing = f"waits for samples: {evidence.samples} of {policy.samples.minimum} returned"
-        return keep(f"{words}: {missing}", _samples_wanted(evidence, policy))
+        return keep(f"{words}: {missing}", more)
     goal = "latency" if action == FASTER_CANDIDATE else "accuracy"
     reason = f"{words}, in {streaks[trigger.value]} looks in a row: {_plan(action, evidence)}"
     return Recompress(evidence.device_id, action, goal, trigger, reason, streaks, evidence)

@@ -242,6 +242,16 @@ def test_samples_are_asked_for_at_the_first_sign_and_not_before_or_while_it_cool
     assert unwilling.samples_wanted == 0
 
 
+def test_a_device_near_the_threshold_is_not_asked_to_start_and_stop_by_turns() -> None:
+    _, streaks = look(totals(1000, **BAD))
+    between, _ = look(totals(2000, labelled=400, correct=322), streaks=streaks, samples={"a": 100})
+    assert isinstance(between, Keep)
+    assert between.samples_wanted == 700
+    recovered, _ = look(totals(3000, labelled=400, correct=380), streaks=streaks, samples={"a": 100})
+    assert isinstance(recovered, Keep)
+    assert recovered.samples_wanted == 0
+
+
 def test_without_consent_it_says_that_nothing_can_be_distilled_on() -> None:
     verdict = second_look(samples={}, device=replace(camera(), samples_consent=False))
     assert isinstance(verdict, Keep)
