@@ -98,7 +98,8 @@ async def _watch(request: web.Request) -> web.StreamResponse:
     async with request.app[FEED].subscribe() as queue:
         while True:
             try:
-                name, data = await asyncio.wait_for(queue.get(), KEEPALIVE_S)
+                async with asyncio.timeout(KEEPALIVE_S):  # wait_for can swallow a cancellation before Python 3.12
+                    name, data = await queue.get()
             except TimeoutError:
                 await response.write(b": still here\n\n")
                 continue

@@ -34,7 +34,8 @@ class Bell:
     async def heard(self, timeout_s: float) -> bool:
         """Wait for a ring; False where none came in time."""
         try:
-            await asyncio.wait_for(self._rung.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for can swallow a cancellation before Python 3.12
+                await self._rung.wait()
         except TimeoutError:
             return False
         self._rung.clear()

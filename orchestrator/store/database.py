@@ -111,7 +111,8 @@ class Database:
                 return self._revision
             self._waiters.add(waiter)
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for can swallow a cancellation before Python 3.12
+                await event.wait()
         except TimeoutError:
             pass
         finally:
