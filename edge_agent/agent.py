@@ -276,10 +276,13 @@ class Agent:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _check_engine(self) -> None:
-        from edge_agent.runtime import choose_path
+        from edge_agent.runtime import available_paths, choose_path
 
-        if choose_path(self.config.engine.path or None) == "reference":
+        path = choose_path(self.config.engine.path or None)
+        if available_paths() == ("reference",):
             logger.warning(REFERENCE_WARNING)
+        elif path == "reference":
+            logger.warning("the numpy reference was asked for: models run correctly but slowly")
 
     # The model that served last.
 
