@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,23 +10,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.embedded import ROOT, left_behind, processes_naming
+
 PROMISED_S = 360
 """What the README promises on two cores."""
-
-
-def descendants_with(mark: str) -> list[int]:
-    """Processes that carry `mark` in their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                command = (entry / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-            if mark in command:
-                found.append(int(entry.name))
-    return found
 
 
 @pytest.mark.slow
@@ -47,7 +33,7 @@ def test_the_demo_shows_every_claim_and_leaves_nothing_behind(tmp_path: Path) ->
     assert "What was measured" in ran.stdout
     assert "every claim was measured in this run" in ran.stdout
     assert elapsed_s <= PROMISED_S
-    assert descendants_with(str(folder)) == []
+    assert left_behind(str(folder)) == []
 
 
 @pytest.mark.slow
@@ -62,9 +48,9 @@ def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     for line in process.stdout:
         if "Phase 1" in line:
             break
-    assert descendants_with(str(folder)), "agents and control plane run by now"
+    assert processes_naming(str(folder)), "agents and control plane run by now"
     process.send_signal(signal.SIGINT)
     process.stdout.read()
     process.stdout.close()
     assert process.wait(timeout=60) == 130
-    assert descendants_with(str(folder)) == []
+    assert left_behind(str(folder)) == []
