@@ -126,4 +126,5 @@ def weigh(python: Path, package: str) -> dict[str, int]:
 def engine_paths(python: Path) -> list[str]:
     """Names of our engine's instruction-set paths on this machine, best first."""
     code = "from edge_agent.runtime import available_paths; print(*available_paths())"
-    return subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    # -P: what is installed there, not the sources in the folder that this happens to be started from.
+    return subprocess.run([str(python), "-P", "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -66,7 +66,9 @@ class Worker:
     """A measured process. It runs only while it owes an answer; otherwise it is stopped with all its threads."""
 
     def __init__(self, candidate: Candidate, threads: int, cpus: Sequence[int]) -> None:
-        command = [str(candidate.python), "-m", "runtime_peers.worker", candidate.peer.module, str(candidate.folder)]
+        # -P: ours too is what was installed, not the sources in the folder that this happens to be started from.
+        command = [str(candidate.python), "-P", "-m", "runtime_peers.worker", candidate.peer.module]
+        command += [str(candidate.folder)]
         command += [str(threads), ",".join(map(str, cpus)), candidate.peer.path]
         self._started = time.perf_counter()
         self._process = subprocess.Popen(
