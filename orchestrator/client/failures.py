@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
-import grpc.aio
 
 from orchestrator import errors
 from orchestrator.metadata import NEXT_SEQ_KEY, RETRY_AFTER_KEY
@@ -27,10 +28,11 @@ RETRYABLE = (errors.UnavailableError, errors.ExhaustedError, errors.DeadlineErro
 """Every call of the SDK may be repeated: those that create something carry an id by which a repeat is known."""
 
 
-def error_of(failure: grpc.aio.AioRpcError) -> errors.OrchestratorError:
-    """The error that a failed call stands for."""
+def error_of(failure: grpc.RpcError) -> errors.OrchestratorError:
+    """The error that a failed call, blocking or not, stands for."""
     code, message = failure.code(), failure.details() or failure.code().name
-    trailers = {str(key): str(value) for key, value in failure.trailing_metadata() or ()}
+    metadata: Any = failure.trailing_metadata() or ()  # of other types in blocking calls than in asynchronous ones
+    trailers = {str(key): str(value) for key, value in metadata}
     if code is grpc.StatusCode.FAILED_PRECONDITION and NEXT_SEQ_KEY in trailers:
         return errors.CursorGapError(message, next_seq=int(trailers[NEXT_SEQ_KEY]))
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

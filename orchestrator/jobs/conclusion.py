@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.figures import candidate_message, class_model_message
 from orchestrator.jobs.measure import MeasurableModel, measure_models
 from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, NetworkRef
 from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
@@ -64,7 +64,7 @@ class Conclusion:
         measurements = self._measure(made, targets)
         measured = [entry.with_measurements(measurements[entry.candidate.model_digest]) for entry in made]
         choice = self._choose(measured, targets, measurements)
-        candidates = tuple(candidate_message(candidate) for candidate in choice.candidates)
+        candidates = tuple(map(convert.candidate, choice.candidates))
         self.control_plane.report(stage="choose", progress=0.0, message=choice.words, candidates=candidates)
         if not choice.is_feasible:
             return JobOutcome(state=operator_pb2.JOB_INFEASIBLE, message=choice.words, candidates=candidates, chosen=())
@@ -73,7 +73,7 @@ class Conclusion:
             state=operator_pb2.JOB_SUCCEEDED,
             message=choice.words,
             candidates=candidates,
-            chosen=tuple(class_model_message(chosen) for chosen in choice.chosen),
+            chosen=tuple(convert.class_models(choice.chosen)),
         )
 
     def _targets(self) -> tuple[TargetSpec, ...]:

@@ -18,15 +18,12 @@ from typing import Any, TypeVar
 
 import grpc
 
+from orchestrator.client.failures import RETRYABLE, error_of
 from orchestrator.errors import (
     ConflictError,
     CorruptBlobError,
-    DeadlineError,
     FencedError,
-    InvalidRequestError,
     NotFoundError,
-    OrchestratorError,
-    ServerError,
     TooLargeError,
     UnavailableError,
 )
@@ -39,21 +36,6 @@ CHUNK_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 30
 _SAMPLES_PER_CALL = 256
 
-_RETRIED = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.CANCELLED,  # the server is stopping
-}
-_ERRORS: dict[grpc.StatusCode, type[OrchestratorError]] = {
-    grpc.StatusCode.NOT_FOUND: NotFoundError,
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
-    grpc.StatusCode.FAILED_PRECONDITION: ConflictError,
-    grpc.StatusCode.ABORTED: FencedError,
-    grpc.StatusCode.DATA_LOSS: CorruptBlobError,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
-    grpc.StatusCode.UNAVAILABLE: UnavailableError,
-}
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retried here, where it is known which calls are idempotent
     ("grpc.max_receive_message_length", 64 << 20),
@@ -264,11 +246,11 @@ class ControlPlane:
         pause_s = 0.2
         while True:
             try:
-                return attempt()
-            except grpc.RpcError as error:
-                if error.code() not in _RETRIED or time.monotonic() > deadline:
-                    raise _typed(error) from error
-            except UnavailableError:
+                try:
+                    return attempt()
+                except grpc.RpcError as failure:
+                    raise error_of(failure) from failure
+            except RETRYABLE:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(random.uniform(0.05, pause_s))
@@ -299,8 +281,3 @@ def _stage_from_message(stage: operator_pb2.Stage) -> StageRecord:
         ),
         duration_s=stage.duration_s,
     )
-
-
-def _typed(error: grpc.RpcError) -> OrchestratorError:
-    kind = _ERRORS.get(error.code(), ServerError)
-    return kind(f"{error.details() or error.code().name}")

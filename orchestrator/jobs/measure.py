@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.jobs.figures import measurement_record
+from orchestrator import convert
 from orchestrator.records import Measurement
 from orchestrator.spec import BenchmarkSpec
 from protos import model_pb2, operator_pb2
@@ -71,7 +71,7 @@ def measure_models(
                 open_orders[key] = service.get_benchmark(benchmark.id)
                 continue
             del open_orders[key]
-            measured = [measurement_record(message) for message in benchmark.measurements]
+            measured = [convert.measurement_from(message) for message in benchmark.measurements]
             if not measured:
                 if digest not in stand_ins:
                     stand_ins[digest] = time_here(digest)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator import convert
 from orchestrator.jobs.code_version import library_versions
 from orchestrator.jobs.control_plane import ControlPlane, blob_ref
-from orchestrator.jobs.figures import measurement_message
 from orchestrator.jobs.stages import Blob
 from orchestrator.records import Candidate
 from protos import model_pb2, operator_pb2
@@ -76,7 +76,7 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
     bodies = [
         model_pb2.Statement(lineage=lineage),
         model_pb2.Statement(certificate=certificate),
-        *(model_pb2.Statement(measurement=measurement_message(m)) for m in chosen.candidate.measurements),
+        *(model_pb2.Statement(measurement=convert.measurement(m)) for m in chosen.candidate.measurements),
     ]
     for statement in bodies:
         statement.model_sha256 = sha256

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.errors import InvalidRequestError
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.fleet import blob_chunks
 from orchestrator.store import BlobStore

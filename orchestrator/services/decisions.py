@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.errors import ConflictError
 from orchestrator.policy import recompression
 from orchestrator.policy.evidence import EvidenceError
 from orchestrator.records import Decision, Event, Policy
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
 from orchestrator.spec import parse_policy

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.records import Device, Event
-from orchestrator.services import convert
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
 from orchestrator.store import Database, Session

@@ -7,9 +7,10 @@ import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Iterable
 
+from orchestrator import convert
 from orchestrator.errors import ConflictError, FencedError, InvalidRequestError
 from orchestrator.records import Benchmark, Candidate, ClassModel, Event, Job, JobState, Stage, StageOutput
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.jobs import render_job
 from orchestrator.services.models import publish_model

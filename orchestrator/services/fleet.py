@@ -7,9 +7,10 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from orchestrator import convert
 from orchestrator.errors import ConflictError, FencedError, InvalidRequestError, NotFoundError
 from orchestrator.records import ActionReport, Benchmark, Device
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.doorbells import Doorbells
 from orchestrator.services.identity import current_device

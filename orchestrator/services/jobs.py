@@ -6,9 +6,10 @@ import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.errors import ConflictError, InvalidRequestError
 from orchestrator.records import Event, Job, JobState
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
 from orchestrator.spec import parse_job

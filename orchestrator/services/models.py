@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable
 from google.protobuf.message import DecodeError
 
 from edge_agent.runtime import parse_model
+from orchestrator import convert
 from orchestrator.errors import ConflictError, InvalidRequestError
 from orchestrator.records import Event, Measurement, PublishedModel
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
 from orchestrator.store import BlobStore, Database, Session

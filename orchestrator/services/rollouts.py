@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.controllers import cancel_rollout, roll_back_rollout, start_rollout
 from orchestrator.errors import ConflictError
 from orchestrator.records import ClassModel, Event, Rollout, RolloutState, RolloutTerms
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import checked_id, list_limit, watch
 from orchestrator.store import Database, Session

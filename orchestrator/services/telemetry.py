@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from orchestrator import convert
 from orchestrator.records import Event
-from orchestrator.services import convert, limits
+from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.watching import watch
 from orchestrator.store import Database, Session

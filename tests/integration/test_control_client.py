@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.client import Client
+from orchestrator.convert import blob_ref
 from orchestrator.errors import (
     ConflictError,
     FencedError,
@@ -21,7 +22,6 @@ from orchestrator.errors import (
     UnavailableError,
 )
 from orchestrator.records import Decision
-from orchestrator.services.convert import blob_ref
 from orchestrator.services.server import ControlServers
 from tests.control_plane import RunningControlPlane, control_plane, records
 

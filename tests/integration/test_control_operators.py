@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.client import Client
+from orchestrator.convert import blob_ref
 from orchestrator.errors import ConflictError, InvalidRequestError, NotFoundError
-from orchestrator.services.convert import blob_ref
 from protos import fleet_pb2, model_pb2
 from tests.control_plane import RunningControlPlane, control_plane
 from tests.models import BuiltModel, linear_model
