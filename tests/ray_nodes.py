@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -63,7 +64,9 @@ def node(home: Path, address: str, environment: dict[str, str], arguments: list[
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
-            env=environment | {"HOME": str(home), "TMPDIR": temp_dir},
+            # As on a node whose environment is activated: a job's entry point is whatever `python` is on its PATH.
+            env=environment
+            | {"HOME": str(home), "TMPDIR": temp_dir, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
