@@ -104,6 +104,7 @@ struct Kernels {
   // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
   size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;
   void (*matmul)(const MatMulArgs& args, uint8_t* scratch) = nullptr;
+  void (*softmax)(const SoftmaxArgs& args, uint8_t* scratch) = nullptr;
   void (*layer_norm)(const LayerNormArgs& args) = nullptr;
   void (*multiply)(const MultiplyArgs& args) = nullptr;
 };

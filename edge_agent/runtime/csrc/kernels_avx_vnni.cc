@@ -4,6 +4,8 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_matmul.h"
+#include "vector_sequence.h"
 
 namespace espalier {
 namespace {
@@ -38,6 +40,11 @@ const Kernels kAvxVnni = {
     [](const uint8_t* x, const uint8_t* table, size_t n, uint8_t* out) { kPortable.lookup(x, table, n, out); },
     [](const uint8_t* x, const uint8_t* t, uint32_t c, size_t n, uint8_t* out) { kPortable.lookup_channels(x, t, c, n, out); },
     vector_quantize_float<V>,
+    vector_matmul_scratch_bytes<V>,
+    vector_matmul<V>,
+    vector_softmax<V>,
+    vector_layer_norm<V>,
+    vector_multiply<V>,
 };
 
 }  // namespace espalier

@@ -1,6 +1,7 @@
 // The portable sequence kernels: plain loops in shapes that compilers vectorise.
 #include "sequence_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -69,6 +70,20 @@ void portable_layer_norm(const LayerNormArgs& args) {
       const int32_t deviation = channels * (x[c] - args.input_zero) - sum;
       const int32_t normalised = round_half_even(static_cast<float>(deviation) * inverse);  // at most 2^21
       out[c] = requantize(args.gain[c] * normalised, *args.requantize, static_cast<uint32_t>(c));
+    }
+  }
+}
+
+void portable_softmax(const SoftmaxArgs& args, uint8_t*) {
+  for (size_t pixel = 0; pixel < args.pixels; ++pixel) {
+    const uint8_t* x = args.x + pixel * args.channels;
+    uint8_t* out = args.out + pixel * args.channels;
+    const uint8_t largest = *std::max_element(x, x + args.channels);
+    uint64_t sum = 0;
+    for (uint32_t c = 0; c < args.channels; ++c) sum += args.table[largest - x[c]];
+    for (uint32_t c = 0; c < args.channels; ++c) {
+      const uint64_t value = (510 * static_cast<uint64_t>(args.table[largest - x[c]]) + sum) / (2 * sum);
+      out[c] = static_cast<uint8_t>(std::min<uint64_t>(value, 255));  // minus 128 and plus the stored offset
     }
   }
 }

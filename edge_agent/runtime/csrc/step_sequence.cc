@@ -1,4 +1,4 @@
-// Operators of sequences and transformers: products of activations, layer norm, elementwise products, permutations, constants.
+// Operators of sequences and transformers: products of activations, softmax, layer norm, elementwise products, permutations, constants.
 #include <cstring>
 
 #include "sequence_kernels.h"
@@ -91,6 +91,33 @@ class LayerNormStep : public Step {
   RequantizeParams requantize_;
 };
 
+class SoftmaxStep : public Step {
+ public:
+  SoftmaxStep(PlanContext& context, const Operator& op, const Softmax& softmax)
+      : run_(own_or(context.kernels.softmax, portable_softmax)), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)),
+        table_(context.tensors.uint32(softmax.table)) {
+    const Activation& y = context.model.activations[op.output];
+    args_.channels = y.channels();
+    args_.pixels = y.elements() / y.channels();
+    scratch_ = Place(context.buffers, context.scratch((size_t{args_.channels} + kChannelPadding) * sizeof(uint32_t)));
+  }
+
+  void run(uint8_t* arena) const override {
+    SoftmaxArgs args = args_;
+    args.x = in_.in(arena);
+    args.out = out_.in(arena);
+    args.table = table_.data();
+    run_(args, scratch_.in(arena));
+  }
+  size_t constant_bytes() const override { return table_.size() * sizeof(uint32_t); }
+
+ private:
+  void (*run_)(const SoftmaxArgs&, uint8_t*);
+  Place in_, out_, scratch_;
+  SoftmaxArgs args_;
+  std::vector<uint32_t> table_;
+};
+
 class MultiplyStep : public Step {
  public:
   MultiplyStep(PlanContext& context, const Operator& op, const Multiply& multiply)
@@ -181,6 +208,10 @@ StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& prod
 
 StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm) {
   return std::make_unique<LayerNormStep>(context, op, norm);
+}
+
+StepPtr make_softmax(PlanContext& context, const Operator& op, const Softmax& softmax) {
+  return std::make_unique<SoftmaxStep>(context, op, softmax);
 }
 
 StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply) {
