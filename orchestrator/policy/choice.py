@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from orchestrator.records import Candidate, ClassModel
+from orchestrator.search.pareto import dominates, front_of
 from orchestrator.spec import TargetSpec
 
 NEAREST = 2
@@ -115,13 +116,7 @@ def point_for(candidate: Candidate, device_class: str) -> Point:
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
     """Points that no other beats: none is at least as good in everything and better in something."""
-    pool = list(points)
-    return [point for point in pool if not any(_dominates(other, point) for other in pool)]
-
-
-def _dominates(other: Point, point: Point) -> bool:
-    pairs = list(zip(other.costs, point.costs, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+    return front_of(points, lambda point: point.costs)
 
 
 def _choose_for(pool: tuple[Candidate, ...], target: TargetSpec, faster_than_us: float | None) -> ClassChoice:
@@ -180,7 +175,7 @@ def _rank(point: Point, objective: str) -> tuple[float | str, ...]:
 
 
 def _beater(point: Point, pool: list[Point]) -> str:
-    return next(other.candidate.name for other in pool if _dominates(other, point))
+    return next(other.candidate.name for other in pool if dominates(other.costs, point.costs))
 
 
 def _chosen_words(device_class: str, best: Point) -> str:
