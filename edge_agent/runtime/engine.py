@@ -48,7 +48,7 @@ class Engine(Protocol):
         """The int8 output of every operator in stored order, nothing fused."""
 
     def profile(self, x: BytesLike, *, raw: bool) -> list[int]:
-        """Nanoseconds that preparing one sample and then each operator in stored order took; 0 where nothing is done."""
+        """Nanoseconds for preparing one sample and then each operator in stored order; 0 where one does nothing."""
 
     def dequantize(self, q: BytesLike) -> bytes:
         """int8 outputs to float32, little endian: (q - zero_point) * scale."""
