@@ -7,6 +7,7 @@ is there already is taken from the control plane. Where a stage is computed is `
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,10 +19,12 @@ from orchestrator.jobs.errors import JobFailedError
 from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, CandidateOrder, NetworkRef, StudentOrder
 from orchestrator.jobs.progress import ProgressPlan
 from orchestrator.jobs.ray_runner import RayRunner
+from orchestrator.jobs.search import Found, ModelSearch
 from orchestrator.jobs.selection import with_narrower
 from orchestrator.jobs.stage_runner import StageRunner
+from orchestrator.jobs.trials import TrialMaker
 from orchestrator.records import Candidate
-from orchestrator.spec import CandidateSpec, CompressionJobSpec, StudentSpec
+from orchestrator.spec import CandidateSpec, CompressionJobSpec, SearchSpec, StudentSpec
 from protos import operator_pb2
 
 logger = logging.getLogger(__name__)
@@ -65,7 +68,7 @@ class JobPipeline:
             data = self._with_returned(data)
         self._stages.done("returned samples")
         student = self._student(data, teacher)
-        made = self._candidates(data, teacher, student)
+        maker = self._maker(data, teacher, student)
         conclusion = Conclusion(
             job=self._job,
             spec=self._spec,
@@ -74,11 +77,50 @@ class JobPipeline:
             ray_runner=self._ray,
             teacher=teacher,
             student=student,
+            teacher_accuracy=maker.teacher_accuracy() if self._needs_teacher_accuracy() else None,
             splits=data.splits,
             certify=data.certify,
             certify_digest=data.certify_digest,
         )
-        return conclusion.conclude(made)
+        made = self._candidates(data, teacher, student)
+        search = None
+        if self._spec.search is not None:
+            found = self._search(self._spec.search, maker, conclusion)
+            made, search = [*made, *_renamed(found.made, made)], found.search
+        return conclusion.conclude(made, search)
+
+    def _needs_teacher_accuracy(self) -> bool:
+        return self._spec.search is not None or any(target.accuracy_drop is not None for target in self._spec.targets)
+
+    def _maker(self, data: _Data, teacher: NetworkRef, student: NetworkRef) -> TrialMaker:
+        return TrialMaker(
+            stages=self._stages,
+            ray_runner=self._ray,
+            control_plane=self._control_plane,
+            data_digest=data.digest,
+            splits=data.splits,
+            returned=data.returned,
+            teacher=teacher,
+            student=student,
+            learning=self._learning(teacher),
+            model_name=self._spec.model_name,
+            seed=self._spec.seed,
+            make_candidate=lambda spec, network: self._candidate(spec, data, teacher, network),
+        )
+
+    def _search(self, spec: SearchSpec, maker: TrialMaker, conclusion: Conclusion) -> Found:
+        search = ModelSearch(
+            spec,
+            conclusion.targets(),
+            maker,
+            measure=conclusion.measure_quietly,
+            tell=lambda share, words: self._stages.tell("search", min(share, 0.999), words),
+            parallel_tasks=self._ray.parallel_tasks(),
+            seed=self._spec.seed,
+        )
+        found = search.run()
+        self._stages.done("search")
+        return found
 
     def _plan(self) -> ProgressPlan:
         """Weights from jobs seen: what trains takes the time."""
@@ -90,6 +132,7 @@ class JobPipeline:
                 "returned samples": 1.0,
                 "student": 25.0,
                 **{_stage_of(spec): 25.0 / len(candidates) for spec in candidates},
+                **({"search": 60.0} if self._spec.search is not None else {}),
                 "measure": 8.0,
                 "certify": 4.0,
                 "publish": 4.0,
@@ -206,6 +249,17 @@ class JobPipeline:
             peak_ram_bytes=int(output.metrics["peak_ram_bytes"]),
         )
         return Made(candidate=candidate, output=output)
+
+
+def _renamed(found: Iterable[Made], others: Sequence[Made]) -> list[Made]:
+    """With names that no candidate of the recipe has."""
+    taken = {made.candidate.name for made in others}
+    return [
+        replace(made, candidate=replace(made.candidate, name=f"{made.candidate.name}-found"))
+        if made.candidate.name in taken
+        else made
+        for made in found
+    ]
 
 
 def _stage_of(spec: CandidateSpec) -> str:

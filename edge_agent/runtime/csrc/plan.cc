@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "error.h"
@@ -95,6 +96,23 @@ void Plan::trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunc
     output.resize(outputs_[i].elements);
     to_int8(outputs_[i].place.in(arena), output.size(), output.data());
     on_output(i, outputs_[i].name, output.data(), output.size());
+  }
+}
+
+void Plan::profile(uint8_t* arena, const uint8_t* input, bool raw, uint64_t* ns) const {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begun = Clock::now();
+  const auto lap = [&](size_t entry) {
+    const Clock::time_point now = Clock::now();
+    ns[entry] += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now - begun).count());
+    begun = now;
+  };
+  quantize(arena, input, raw);
+  lap(0);
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!steps_[i]) continue;
+    steps_[i]->run(arena);
+    lap(i + 1);
   }
 }
 
