@@ -149,16 +149,23 @@ class Subject:
         )
 
     def simulated(
-        self, row: int, method: str, model: nn.Module, *, size_bytes: int = 0, before: Spent | None = None
+        self,
+        row: int,
+        method: str,
+        model: nn.Module,
+        *,
+        size_bytes: int = 0,
+        before: Spent | None = None,
+        seed: int | None = None,
     ) -> Outcome:
-        """A float network's answers."""
+        """A float network's answers; `seed` where it is not the subject's own."""
         spent = Spent.after(before)
         answers = predict_logits(model, self.data.everything.inputs, self.data.preprocessing).argmax(dim=1).numpy()
         correct, corrupted = self.data.marks(answers == self.data.everything.labels)
         return Outcome(
             row=row,
             network=self.network,
-            seed=self.seed,
+            seed=self.seed if seed is None else seed,
             method=method,
             correct=correct,
             corrupted=corrupted,

@@ -118,6 +118,12 @@ class Results:
         pairs = [(o, others[o.seed]) for o in self.find(row, network, method) if o.seed in others]
         return paired(pairs) if pairs else (float("nan"), float("nan"))
 
+    def gains(self, row: int, network: str, method: str, *, over: str) -> list[float]:
+        """Points by which `method` leads `over`, for each seed that both have."""
+        others = {o.seed: o for o in self.find(row, network, over)}
+        pairs = [(o, others[o.seed]) for o in self.find(row, network, method) if o.seed in others]
+        return [100 * float(a.correct.mean() - b.correct.mean()) for a, b in pairs]
+
 
 def paired(pairs: list[tuple[Outcome, Outcome]]) -> tuple[float, float]:
     """Mean lead of the first over the second in points, and its standard error over all samples of all pairs."""
