@@ -1,6 +1,6 @@
 """Row 6: half of the multiplications, by removing channels, beside Torch-Pruning under equal fine-tuning.
 
-Both start from the same trained network, measure importance on the same samples, and are trained back by the same
+Both start from the same trained network, measure importance on as many samples, and are trained back by the same
 distillation for as many epochs. What is compared is the engine's accuracy with 8-bit weights.
 """
 
@@ -16,14 +16,19 @@ from compression_peers.bench import Bench, Spent, Subject
 from compression_peers.exchange import TORCH_PRUNING, PeerError
 from compression_peers.results import Outcome, Results
 from compression_peers.row import OURS, Check, Row, above, at_most
-from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.prune import Pruning, prune_and_recover
+from orchestrator.compression.prune.importance import BATCH_SIZE, BATCHES
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 
 HALF = 0.5
-PRUNING_SAMPLES = 768  # what importance is measured on, ours and the peer's
-EPOCHS = 6
-QUICK_EPOCHS = 2
+PRUNING_SAMPLES = BATCH_SIZE * BATCHES  # what importance is measured on, as many for the peer
+EPOCHS, QUICK_EPOCHS = 8, 3
+
+
+def pruning(subject: Subject) -> Pruning:
+    epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
+    return Pruning(macs_fraction=HALF, epochs=epochs, seed=subject.seed)
 
 
 def half(subject: Subject) -> tuple[nn.Module, Spent]:
@@ -32,25 +37,29 @@ def half(subject: Subject) -> tuple[nn.Module, Spent]:
 
 
 def _half(subject: Subject) -> tuple[nn.Module, Spent]:
-    data, spent = subject.data, Spent()
+    train, spent = subject.data.splits.train, Spent()
     with spent:
-        samples = data.splits.train.take(slice(0, PRUNING_SAMPLES))
-        pruned = prune_channels(
-            subject.model, samples, preprocessing=data.preprocessing, macs_fraction=HALF, seed=subject.seed
+        pruned = prune_and_recover(
+            subject.model,
+            train,
+            pruning(subject),
+            preprocessing=subject.data.preprocessing,
+            on_progress=lambda done, message: subject.say(message),
         )
-        _train_back(pruned, subject)
     return pruned, spent
 
 
 def _train_back(pruned: nn.Module, subject: Subject) -> None:
-    """The same for whoever pruned it."""
+    """As `prune_and_recover` does."""
+    how = pruning(subject)
     distill(
         pruned,
         subject.model,
         subject.data.splits.train,
         preprocessing=subject.data.preprocessing,
-        epochs=QUICK_EPOCHS if subject.bench.quick else EPOCHS,
-        seed=subject.seed,
+        epochs=how.epochs,
+        learning_rate=how.learning_rate,
+        seed=how.seed,
         on_progress=lambda done, message: subject.say(message),
     )
 

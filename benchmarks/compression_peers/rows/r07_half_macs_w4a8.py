@@ -1,4 +1,8 @@
-"""Row 7: half of the multiplications and 4-bit weights; the network that row 6 prunes and trains back."""
+"""Row 7: half of the multiplications and 4-bit weights.
+
+In one command it is `compress(model, splits, Recipe(weight_bits=4), prune=Pruning(macs_fraction=0.5), ...)`. Here its
+two steps are called apart, because the first is row 6's, which need not be trained twice; the times of both count.
+"""
 
 from __future__ import annotations
 
