@@ -40,6 +40,7 @@ QUANTIZERS = (
     Peer("Neural Compressor", "neural_compressor", "neural-compressor"),
 )
 TORCH_PRUNING = Peer("Torch-Pruning", "torch_pruning", "torch-pruning")
+NNCF_PRUNE = Peer("NNCF unstructured", "nncf_prune", "onnx-openvino")
 
 
 class PeerError(RuntimeError):
@@ -71,7 +72,7 @@ def quantize(peer: Peer, network: str, model: nn.Module, data: Data, count: int,
 
 
 def prune(
-    peer: Peer, network: str, model: nn.Module, data: Data, macs_fraction: float, count: int, say: Say
+    peer: Peer, network: str, model: nn.Module, data: Data, fraction: float, count: int, say: Say
 ) -> tuple[nn.Module, float, float]:
     """The pruned network, not trained yet, and the wall and CPU seconds it took.
 
@@ -82,7 +83,7 @@ def prune(
     arrays = {"samples": _tensor(data, split.inputs), "labels": split.labels}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        report = _run(peer, folder, {"network": network, "macs_fraction": macs_fraction}, model, arrays, say)
+        report = _run(peer, folder, {"network": network, "fraction": fraction}, model, arrays, say)
         state = torch.load(folder / "pruned.pt", weights_only=True)
     return with_widths_of(NETWORKS[network](), state).eval(), report["seconds"], report["cpu_seconds"]
 

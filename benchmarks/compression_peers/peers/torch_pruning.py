@@ -8,11 +8,11 @@ STEPS = 40
 BATCH = 16
 
 
-def prune(model, samples, labels, macs_fraction: float):
+def prune(model, samples, labels, fraction: float):
     import torch_pruning as tp
 
     example = samples[:1]
-    budget = tp.utils.count_ops_and_params(model, example)[0] * macs_fraction
+    budget = tp.utils.count_ops_and_params(model, example)[0] * fraction
     (head,) = (m for m in model.modules() if isinstance(m, torch.nn.Linear))
     pruner = tp.pruner.BasePruner(
         model,

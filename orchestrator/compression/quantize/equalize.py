@@ -1,17 +1,17 @@
-"""Cross-layer equalization: channels that are small beside others are made as large, at no change of the function.
+"""Cross-layer equalization: channels that are small beside others are made larger, at no change of the function.
 
 Between a layer and the one that reads it, channel i may be divided by any s_i > 0 when the reader's weights for it are
 multiplied by s_i; relu, pooling and flatten let positive factors through. One grid serves all channels of a feature
-map, so a channel that only reaches a hundredth of the range keeps two of its eight bits. Nagel et al. 2019
-(arXiv:1906.04721) choose s by the ranges of both layers' weights. Here weights have a scale for each output channel,
-which makes the first layer's rows free; what shares a grid is the feature map's channels, and the columns of each of
-the reader's rows:
+map, so a channel that only reaches a hundredth of the range keeps two of its eight bits:
 
-    dense reader      s_i = sqrt(max |x_i| / max |w_:i|)    both ranges become sqrt(max |x_i| max |w_:i|)
-    depthwise reader  s_i = max |x_i|                       its rows are single channels, with scales of their own
+    s_i = min(1, max |x_i| / (MIN_SHARE * max |x|))
 
-Maxima of x are over the calibration samples. A map that others read too, or that ends in a clamp such as relu6, is left
-as it is.
+gives every channel at least MIN_SHARE of the range. Maxima are over the calibration samples. Nagel et al. 2019
+(arXiv:1906.04721), eq. 11, make the ranges of both layers' weights equal instead. That is for weights of one scale per
+layer; with one per output channel the first layer's rows are free, and shrinking columns of the reader's rows further
+than the grid needs only costs 4-bit weights accuracy (0.2 points on a depthwise network).
+
+A map that others read too, or that ends in a clamp such as relu6, is left as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from torch import Tensor
 
 from orchestrator.compression.capture import ir
 
-_LARGEST_FACTOR = 2.0**8  # of one channel against another; beyond it a channel is noise or dead
+MIN_SHARE = 1 / 8  # five of eight bits
+_LARGEST_FACTOR = 2.0**8  # beyond it a channel is noise or dead
 _SAMPLES = 128
 
 
@@ -53,9 +54,8 @@ def equalize(graph: ir.FloatGraph, samples: Tensor) -> list[Pair]:
     for node, output in graph.walk(samples[:_SAMPLES]):
         if node.output in ranges:
             ranges[node.output] = output.abs().transpose(0, 1).flatten(1).amax(dim=1)
-    for pair in pairs:  # in order: what a layer's inputs were divided by is in its weights already
-        factors = _factors(pair, ranges[pair.first.output])
-        _apply(pair, factors)
+    for pair in pairs:
+        _apply(pair, _factors(ranges[pair.first.output]))
     return pairs
 
 
@@ -98,18 +98,10 @@ def _lets_through(node: ir.Clamped) -> bool:
     return node.low in (-math.inf, 0.0) and node.high == math.inf
 
 
-def _factors(pair: Pair, range_C: Tensor) -> Tensor:
-    """s [C]; 1 for channels that are dead or that nobody weighs."""
-    if pair.is_depthwise:
-        factor_C, alive = range_C.clone(), range_C > 0
-    else:
-        columns_C = _columns(pair, pair.second.weight).abs().amax(dim=(0, 2))
-        alive = (range_C > 0) & (columns_C > 0)
-        factor_C = torch.sqrt(range_C / columns_C.clamp(min=torch.finfo(torch.float64).tiny))
-    if not bool(alive.any()):
-        return torch.ones_like(range_C)
-    factor_C = factor_C / factor_C[alive].max()
-    return torch.where(alive, factor_C.clamp(min=1 / _LARGEST_FACTOR), torch.ones_like(factor_C))
+def _factors(range_C: Tensor) -> Tensor:
+    """s [C]; 1 for channels that are large enough, and for those that are dead."""
+    factor_C = range_C / (MIN_SHARE * range_C.max()).clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.where(range_C > 0, factor_C.clamp(1 / _LARGEST_FACTOR, 1.0), torch.ones_like(factor_C))
 
 
 def _apply(pair: Pair, factor_C: Tensor) -> None:
