@@ -116,7 +116,7 @@ const Kernels kAvx512Vnni = {
     "avx512_vnni",
     cpu_has_avx512_vnni,
     false,
-    {V::kLanes, 4, false},
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

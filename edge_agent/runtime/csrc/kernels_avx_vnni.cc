@@ -28,7 +28,7 @@ const Kernels kAvxVnni = {
     "avx_vnni",
     cpu_has_avx_vnni,
     false,
-    {V::kLanes, 4, false},
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

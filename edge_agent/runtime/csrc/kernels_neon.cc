@@ -27,7 +27,7 @@ const Kernels kNeon = {
     "neon",
     cpu_has_neon,
     true,
-    {V::kLanes, 4, false},
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

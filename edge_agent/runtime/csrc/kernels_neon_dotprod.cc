@@ -23,7 +23,7 @@ const Kernels kNeonDotprod = {
     "neon_dotprod",
     cpu_has_neon_dotprod,
     true,
-    {V::kLanes, 4, false},
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

@@ -194,7 +194,7 @@ const Kernels kPortable = {
     "portable",
     [] { return true; },
     false,
-    {1, kStepK, true},
+    {1, kStepK, 1, true},
     gemm_scratch_bytes,
     gemm,
     0,
