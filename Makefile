@@ -17,7 +17,7 @@ BUILD_STAMP := $(VENV)/.package-built
 NATIVE_BUILD := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DESPALIER_PYTHON=OFF -DESPALIER_NATIVE_TESTS=ON --log-level=WARNING
 QEMU := qemu-aarch64-static -L /usr/aarch64-linux-gnu
 
-.PHONY: setup demo test test-all test-aarch64 test-sanitized native-cases lint fix protos protos-check bench docs docs-check check clean help
+.PHONY: setup demo test test-all test-arm test-sanitized native-cases lint fix protos protos-check bench docs docs-check check clean help
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -65,7 +65,7 @@ test-all: setup  ## everything, the demo and the slow faults too
 native-cases: setup
 	@$(BIN)/python -m tests.native.cases build/cases.bin
 
-test-aarch64: native-cases  ## cross-compile for 64-bit ARM and hold both NEON paths to the reference under an emulator
+test-arm: native-cases  ## cross-compile for 64-bit ARM and hold both NEON paths to the reference under an emulator
 	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool >/dev/null || { \
 	    echo "make: $$tool is missing. Install it with: sudo apt-get install -y g++-aarch64-linux-gnu qemu-user-static" >&2; exit 1; }; done
 	@$(NATIVE_BUILD) -B build/aarch64 --toolchain cmake/aarch64-linux-gnu.cmake >/dev/null

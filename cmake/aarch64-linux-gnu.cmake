@@ -1,4 +1,4 @@
-# Cross-compiles for 64-bit ARM Linux with Debian's g++-aarch64-linux-gnu. `make test-aarch64` runs the result under qemu-user-static.
+# Cross-compiles for 64-bit ARM Linux with Debian's g++-aarch64-linux-gnu. `make test-arm` runs the result under qemu-user-static.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)

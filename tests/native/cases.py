@@ -2,8 +2,8 @@
 
     python -m tests.native.cases FILE [--random N] [--damaged N]
 
-`run_cases` reads the file where Python does not run: under an emulator, under sanitizers. It is made from seeds, so that it
-is the same every time. Its layout is in `case_file.h`.
+`run_cases` reads the file where Python does not run: under an emulator, under sanitizers. It is made from seeds, so
+that it is the same every time. Its layout is in `case_file.h`.
 """
 
 from __future__ import annotations
