@@ -18,17 +18,19 @@ struct Geometry {
   uint32_t out_height, out_width, out_channels;
 };
 
-// sum w * (x - z) = sum w * byte - (z + 128) * sum w. All modulo 2^32: the proven bound makes the final sum exact.
+// sum w * (x - z) = sum w * byte - (z + 128) * sum w, or without the 128 where kernels multiply q. All modulo 2^32: the proven bound makes
+// the final sum exact.
 std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, const std::optional<uint32_t>& bias, int32_t input_zero_point) {
   const Tensor& t = context.model.tensors[weight];
   const std::vector<int8_t>& values = context.tensors.int8(weight);
   const uint64_t row = t.row_elements();
+  const int32_t zero = input_zero_point + (context.kernels.signed_products ? 0 : kByteOffset);
   std::vector<int32_t> folded(t.shape[0]);
   for (size_t channel = 0; channel < folded.size(); ++channel) {
     int64_t sum = 0;
     for (uint64_t i = 0; i < row; ++i) sum += values[channel * row + i];
     const int64_t start = bias ? context.tensors.int32(*bias)[channel] : 0;
-    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * (input_zero_point + kByteOffset)));
+    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * zero));
   }
   return folded;
 }
