@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -57,4 +55,5 @@ async def test_a_search_ends_with_a_front_of_measured_models_and_the_best_of_it_
     assert all(candidate.measurements[0].runs == 20 for candidate in job.candidates)
     best = next(candidate for candidate in job.candidates if candidate.chosen_for)
     assert best.accuracy >= job.teacher_accuracy - 0.1
-    print(job.search); print(job.message)
+    print(job.search)
+    print(job.message)
