@@ -15,7 +15,7 @@ from edge_agent.runtime.engine import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
-from orchestrator.compression.certificate import compare_paired
+from orchestrator.compression.certificate import compare_paired, compare_worst_class
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
@@ -23,6 +23,7 @@ from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Split, Splits
+from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.repair_data import RepairData
@@ -32,6 +33,8 @@ from orchestrator.spec import QuantizeSpec
 from protos import model_pb2
 
 TIMING_BUDGET_S = 30.0
+CERTIFIED_CORRUPTION = Corruption((("gaussian_noise", 20.0),))
+"""What every certificate states besides clean images: a sensor in bad light."""
 
 
 def make_candidate(
@@ -67,17 +70,34 @@ def make_candidate(
 def certify_models(
     context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: Split
 ) -> list[dict[str, Any]]:
-    """What each model answers on the certify split, paired with the teacher's answers to the same samples."""
+    """What each model answers on the certify split, paired with the teacher's answers to the same samples.
+
+    Overall, of the class that lost most, and with every image corrupted as `CERTIFIED_CORRUPTION` states.
+    """
     context.set_up()
     control_plane = context.control_plane()
     preprocessing = Preprocessing.of(splits)
-    reference = evaluate_network(load_network(teacher, control_plane), certify, preprocessing=preprocessing)
-    return [
-        dataclasses.asdict(
-            compare_paired(evaluate(_load_engine(control_plane, digest), certify).correct, reference.correct)
+    network = load_network(teacher, control_plane)
+    corrupted = Split(CERTIFIED_CORRUPTION.apply(certify.inputs), certify.labels)
+    on_clean = evaluate_network(network, certify, preprocessing=preprocessing).correct
+    on_corrupted = evaluate_network(network, corrupted, preprocessing=preprocessing).correct
+    certificates = []
+    for digest in model_digests:
+        engine = _load_engine(control_plane, digest)
+        answers = evaluate(engine, certify).correct
+        worst = compare_worst_class(answers, on_clean, certify.labels)
+        certificates.append(
+            {
+                **dataclasses.asdict(compare_paired(answers, on_clean)),
+                "worst_class": {"name": _class_name(splits, worst.label), **dataclasses.asdict(worst)},
+                "corrupted": {
+                    "corruption": str(CERTIFIED_CORRUPTION),
+                    "seed": CERTIFIED_CORRUPTION.seed,
+                    **dataclasses.asdict(compare_paired(evaluate(engine, corrupted).correct, on_corrupted)),
+                },
+            }
         )
-        for digest in model_digests
-    ]
+    return certificates
 
 
 def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) -> dict[str, Any]:
@@ -105,6 +125,10 @@ def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) 
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         "operator_p50_us": median_laps_us(engine, [(True, x) for x in inputs], min(len(latencies_us), PROFILED_RUNS)),
     }
+
+
+def _class_name(splits: Splits, label: int) -> str:
+    return splits.labels[label] if splits.labels else str(label)
 
 
 def pruned(

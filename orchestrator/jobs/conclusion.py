@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.measure import MeasurableModel, Tell, measure_models
-from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, NetworkRef
+from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, DataFacts, NetworkRef
 from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
@@ -58,7 +58,7 @@ class Conclusion:
     teacher_accuracy: float | None  # on the choose split; None where nothing asks for it
     splits: Any  # references into Ray's object store
     certify: Any
-    certify_digest: str
+    data: DataFacts
 
     def conclude(self, made: Sequence[Made], search: Search | None = None) -> JobOutcome:
         targets = self.targets()
@@ -154,7 +154,8 @@ class Conclusion:
                 blobs=tuple(dict.fromkeys(blob for name, blob in entry.output.blobs.items() if name != MODEL)),
                 recipe_json=str(entry.output.metrics["recipe_json"]),
                 certificate=certificate,
-                certify_digest=self.certify_digest,
+                data=self.data,
+                seed=self.spec.seed,
             )
             publish(self.control_plane, chosen, ancestry)
             logger.info("published %s as %s", entry.candidate.name, digest[:12])
@@ -163,7 +164,7 @@ class Conclusion:
     def _certificate(self, digest: str) -> Mapping[str, Any]:
         """A stage, so that the certify split is read once for a model however often its job is resumed."""
         inputs = self.stages.inputs(
-            "certificate", data=self.certify_digest, seeded=False, model=digest, teacher=self.teacher.checkpoint
+            "certificate", data=self.data.certify_digest, seeded=False, model=digest, teacher=self.teacher.checkpoint
         )
         output = self.stages.run(
             "certify",

@@ -33,8 +33,12 @@ class DataFacts:
     """What the driver needs to know of splits that it never holds."""
 
     digest: str
-    certify_digest: str
+    split_digests: dict[str, str]
     counts: dict[str, int]
+
+    @property
+    def certify_digest(self) -> str:
+        return self.split_digests["certify"]
 
 
 @dataclass(frozen=True, kw_only=True)

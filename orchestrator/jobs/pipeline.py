@@ -16,7 +16,15 @@ from orchestrator.compression.errors import CompressionError
 from orchestrator.jobs.conclusion import Conclusion, JobOutcome, Made
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.errors import JobFailedError
-from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, CandidateOrder, NetworkRef, StudentOrder
+from orchestrator.jobs.orders import (
+    DISTILL_AGAIN,
+    FASTER_CANDIDATE,
+    MODEL,
+    CandidateOrder,
+    DataFacts,
+    NetworkRef,
+    StudentOrder,
+)
 from orchestrator.jobs.progress import ProgressPlan
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.search import Found, ModelSearch
@@ -35,7 +43,7 @@ class _Data:
     """References into Ray's object store, and the digest that stands for them in keys."""
 
     digest: str
-    certify_digest: str
+    facts: DataFacts
     splits: Any
     certify: Any
     returned: Any = None
@@ -80,7 +88,7 @@ class JobPipeline:
             teacher_accuracy=maker.teacher_accuracy() if self._needs_teacher_accuracy() else None,
             splits=data.splits,
             certify=data.certify,
-            certify_digest=data.certify_digest,
+            data=data.facts,
         )
         made = self._candidates(data, teacher, student)
         search = None
@@ -145,7 +153,7 @@ class JobPipeline:
         facts, splits, certify = self._ray.load_data(self._spec.data)
         self._stages.done("data")
         logger.info("data: %s, digest %s", facts.counts, facts.digest[:12])
-        return _Data(digest=facts.digest, certify_digest=facts.certify_digest, splits=splits, certify=certify)
+        return _Data(digest=facts.digest, facts=facts, splits=splits, certify=certify)
 
     def _with_returned(self, data: _Data) -> _Data:
         devices = list(self._job.sample_device_ids)
