@@ -23,6 +23,12 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
     StepPtr operator()(const Clamp& kind) const { return make_clamp(context, op, kind); }
     StepPtr operator()(const Table& kind) const { return make_table(context, op, kind); }
     StepPtr operator()(const Softmax& kind) const { return make_softmax(context, op, kind); }
+    StepPtr operator()(const Reshape&) const { return nullptr; }
+    StepPtr operator()(const Permute& kind) const { return make_permute(context, op, kind); }
+    StepPtr operator()(const MatMul& kind) const { return make_matmul(context, op, kind); }
+    StepPtr operator()(const LayerNorm& kind) const { return make_layer_norm(context, op, kind); }
+    StepPtr operator()(const Multiply& kind) const { return make_multiply(context, op, kind); }
+    StepPtr operator()(const Constant& kind) const { return make_constant(context, op, kind); }
   };
   return std::visit(Maker{context, op}, op.kind);
 }
@@ -45,8 +51,8 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
   arena_bytes_ = plan_arena(buffers_);
 }
 
-// One buffer for each activation, alive from the operator that writes it to the last that reads it; a flatten's output is its input's
-// buffer. The model's output is alive to the end.
+// One buffer for each activation, alive from the operator that writes it to the last that reads it; the output of a flatten or reshape is
+// its input's buffer. The model's output is alive to the end.
 void Plan::plan_buffers(const Model& model, PlanContext& context) {
   const std::vector<Border> borders = plan_borders(model);
   for (size_t i = 0; i < borders.size(); ++i) {
@@ -62,7 +68,7 @@ void Plan::plan_buffers(const Model& model, PlanContext& context) {
   for (uint32_t step = 0; step < count; ++step) {
     const Operator& op = model.operators[step];
     for (const uint32_t input : op.inputs) buffers_[context.buffer_of[input]].last = step;
-    if (std::holds_alternative<Flatten>(op.kind)) {
+    if (std::holds_alternative<Flatten>(op.kind) || std::holds_alternative<Reshape>(op.kind)) {
       context.buffer_of[op.output] = context.buffer_of[op.inputs[0]];
     } else {
       give_buffer(op.output, step);

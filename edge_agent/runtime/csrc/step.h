@@ -52,6 +52,11 @@ StepPtr make_average_pool(PlanContext& context, const Operator& op, const Averag
 StepPtr make_clamp(PlanContext& context, const Operator& op, const Clamp& clamp);
 StepPtr make_table(PlanContext& context, const Operator& op, const Table& table);
 StepPtr make_softmax(PlanContext& context, const Operator& op, const Softmax& softmax);
+StepPtr make_permute(PlanContext& context, const Operator& op, const Permute& permute);
+StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& product);
+StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm);
+StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply);
+StepPtr make_constant(PlanContext& context, const Operator& op, const Constant& constant);
 
 // The step of an operator; null where it computes nothing (flatten shares its input's buffer).
 StepPtr make_step(PlanContext& context, const Operator& op);
