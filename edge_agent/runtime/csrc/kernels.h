@@ -86,6 +86,9 @@ struct Kernels {
   const char* name;
   bool (*is_supported)();
 
+  // Whether `gemm` and `depthwise` multiply q rather than the stored byte q + 128: what the offset adds to a sum is then not in the bias.
+  bool signed_products;
+
   GemmLayout gemm_layout;
   size_t (*gemm_scratch_bytes)(uint32_t taps, uint32_t k);  // null where it needs none
   void (*gemm)(const GemmArgs& args, uint8_t* scratch);
@@ -117,6 +120,9 @@ extern const Kernels kPortable;
 extern const Kernels kAvx2;
 extern const Kernels kAvxVnni;
 extern const Kernels kAvx512Vnni;
+#elif defined(__aarch64__)
+extern const Kernels kNeon;
+extern const Kernels kNeonDotprod;
 #endif
 
 }  // namespace espalier

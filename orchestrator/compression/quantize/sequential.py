@@ -12,6 +12,7 @@ from torch import Tensor
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError
 from orchestrator.compression.quantize import requantize as derive
+from orchestrator.compression.quantize.equalize import equalize
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
 from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.statistics import input_statistics
@@ -55,6 +56,8 @@ def quantize(
 ) -> QuantizedGraph:
     """Quantize `graph` by `recipe`, calibrated on normalised `samples` [N, C, H, W]; labels are not needed.
 
+    Equalization changes the weights in `graph`.
+
     Args:
         input_range: what the input can be at all; the samples' range where it is not known.
 
@@ -68,7 +71,10 @@ def quantize(
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
     _refuse_hopeless(graph, recipe)
-    walk = _Walk(graph, recipe, _affordable(graph, samples[: recipe.calibration_count]), input_range)
+    samples = _affordable(graph, samples[: recipe.calibration_count])
+    if recipe.equalize:
+        equalize(graph, samples)
+    walk = _Walk(graph, recipe, samples, input_range)
     for index, node in enumerate(graph.nodes):
         walk.step(node)
         if on_progress:
