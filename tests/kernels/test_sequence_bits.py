@@ -9,7 +9,8 @@ import pytest
 
 from protos import model_pb2 as pb
 from tests.kernels.graphs import OUTPUT_SOFTMAX_SCALE, GraphBuilder
-from tests.kernels.test_same_bits import COMPILED, SIZES, ExtremeBuilder, assert_same_bits, load
+from tests.kernels.shapes import SIZES, ExtremeBuilder
+from tests.kernels.test_same_bits import COMPILED, assert_same_bits, load
 
 pytestmark = pytest.mark.kernels
 
