@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.errors import DigestMismatchError, ModelFormatError
 from edge_agent.runtime import graph as g
 from edge_agent.runtime import limits
+from edge_agent.runtime.blocks import decode_blocks
 from edge_agent.runtime.digest import check_digest
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def _decode(tensor: g.Tensor, payload: bytes) -> Array:
 
     if len(payload) != tensor.payload_bytes:
         raise ModelFormatError(f"tensor {tensor.name!r} needs {tensor.payload_bytes} bytes, not {len(payload)}")
+    if tensor.is_block_sparse:
+        return decode_blocks(tensor, payload)
     if tensor.bits == 0:
         return np.frombuffer(payload, dtype=_DTYPES[tensor.dtype]).reshape(tensor.shape)
     return unpack(np.frombuffer(payload, dtype=np.uint8), tensor.shape, tensor.bits, tensor.name)
