@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def decode_blocks(tensor: g.Tensor, payload: bytes) -> Array:
     """int8 of the tensor's shape, zeros where no block is stored; the payload has the tensor's size.
 
-    Raises `ModelFormatError` where the index does not name as many blocks as there are, or a block that hangs over the edge
-    is not zero there.
+    Raises `ModelFormatError` where the index does not name as many blocks as there are, or a block that hangs over
+    the edge is not zero there.
     """
     import numpy as np
 

@@ -9,7 +9,6 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
-
 BLOCK_COLUMNS = 4  # elements of one row of a block: input channels of one tap
 
 
@@ -59,8 +58,8 @@ class Activation:
 class Tensor:
     """A constant; `data` is the payload itself or where it is kept.
 
-    `bits` is 0 for whole elements, else 2, 3, 4 or 6. `block_rows` is 0 unless the tensor is block-sparse: then the payload
-    holds `blocks` blocks of `block_rows` outermost rows by `BLOCK_COLUMNS` elements of one run.
+    `bits` is 0 for whole elements, else 2, 3, 4 or 6. `block_rows` is 0 unless the tensor is block-sparse: then the
+    payload holds `blocks` blocks of `block_rows` outermost rows by `BLOCK_COLUMNS` elements of one run.
     """
 
     name: str
