@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from edge_agent.runtime import available_paths, load_model
 from tests.kernels.graphs import BuiltModel, GraphBuilder
-from tests.kernels.test_same_bits import ExtremeBuilder, assert_same_bits
+from tests.kernels.shapes import ExtremeBuilder
+from tests.kernels.test_same_bits import assert_same_bits
 
 pytestmark = pytest.mark.kernels
 

@@ -46,6 +46,7 @@ const SparseKernels kSparse = {2, 8, {1.0f, 8, 25}, {1.45f, 0, 50}, {1.2f, 0, 50
 const Kernels kAvx2 = {
     "avx2",
     cpu_has_avx2,
+    false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,

@@ -38,6 +38,7 @@ const SparseKernels kSparse = {2, 8, {1.1f, 8, 25}, {2.3f, 0, 50}, {1.2f, 0, 50}
 const Kernels kAvxVnni = {
     "avx_vnni",
     cpu_has_avx_vnni,
+    false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
