@@ -1,4 +1,4 @@
-"""Memory and idle CPU of a real agent process that serves a model of a known network's size; needs neither ray nor torch.
+"""Memory and idle CPU of a real agent process that serves a known network's model; needs neither ray nor torch.
 
 A control plane in memory (this process) assigns the model to `espalier-agent run` (a process of its own). After some
 requests the agent is left alone and measured from /proc. The last line is the result, for tests to read:

@@ -132,6 +132,10 @@ def complete(model: pb.Model, blobs: dict[str, bytes], rng: np.random.Generator)
     elements = math.prod(model.activations[model.input.activation].shape)
     inputs = [rng.integers(0, 256, elements, np.uint8).tobytes() for _ in range(3)]
     golden = make_golden(engine, raw=[*inputs, bytes(elements), b"\xff" * elements])
+    return _with_golden(model, blobs, golden)
+
+
+def _with_golden(model: pb.Model, blobs: dict[str, bytes], golden: bytes) -> BuiltModel:
     digest = hashlib.sha256(golden)
     model.golden.sha256, model.golden.size_bytes = digest.digest(), len(golden)
     data = model.SerializeToString(deterministic=True)
@@ -161,6 +165,5 @@ def with_wrong_golden(model: BuiltModel) -> BuiltModel:
     """The same model, whose golden vectors expect another output than any device will give."""
     golden = pb.GoldenVectors.FromString(model.blobs[model.golden_digest])
     golden.cases[0].output = bytes(byte ^ 1 for byte in golden.cases[0].output)
-    builder = Builder(np.random.default_rng(0), pb.Model.FromString(model.data), dict(model.blobs))
-    del builder.blobs[model.golden_digest]
-    return builder._with_golden(golden.SerializeToString(deterministic=True))
+    blobs = {digest: blob for digest, blob in model.blobs.items() if digest != model.golden_digest}
+    return _with_golden(pb.Model.FromString(model.data), blobs, golden.SerializeToString(deterministic=True))

@@ -1,6 +1,6 @@
 """Holds the Python reader to what `fuzz_load` reported: both accept and refuse the same models.
 
-    python -m tests.native.agree FILE
+python -m tests.native.agree FILE
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         if verdict != expected:
             sys.exit(f"FAILED: {name}: C++ says {verdict}, Python says {expected} (as cases.py numbers verdicts)")
         verdicts["refused" if verdict == REFUSED else "read"] += 1
-    print(f"the Python reader agrees on {verdicts['read']} models that are read and {verdicts['refused']} that are refused")
+    print(f"the Python reader agrees: {verdicts['read']} models are read, {verdicts['refused']} are refused")
 
 
 if __name__ == "__main__":
