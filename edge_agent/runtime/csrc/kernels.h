@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "requantize.h"
+#include "sequence_kernels.h"
 
 namespace espalier {
 
@@ -102,6 +103,12 @@ struct Kernels {
   void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);
   void (*lookup_channels)(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out);
   void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
+
+  // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
+  size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;
+  void (*matmul)(const MatMulArgs& args, uint8_t* scratch) = nullptr;
+  void (*layer_norm)(const LayerNormArgs& args) = nullptr;
+  void (*multiply)(const MultiplyArgs& args) = nullptr;
 };
 
 // Every path that was built, best first; `portable` is the last and runs everywhere.
