@@ -112,7 +112,7 @@ class Output(_message.Message):
     def __init__(self, activation: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operator(_message.Message):
-    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax")
+    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax", "reshape", "permute", "matmul", "layer_norm", "multiply", "constant")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,12 @@ class Operator(_message.Message):
     CLAMP_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    RESHAPE_FIELD_NUMBER: _ClassVar[int]
+    PERMUTE_FIELD_NUMBER: _ClassVar[int]
+    MATMUL_FIELD_NUMBER: _ClassVar[int]
+    LAYER_NORM_FIELD_NUMBER: _ClassVar[int]
+    MULTIPLY_FIELD_NUMBER: _ClassVar[int]
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
     name: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     output: int
@@ -139,7 +145,13 @@ class Operator(_message.Message):
     clamp: Clamp
     table: Table
     softmax: Softmax
-    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ...) -> None: ...
+    reshape: Reshape
+    permute: Permute
+    matmul: MatMul
+    layer_norm: LayerNorm
+    multiply: Multiply
+    constant: Constant
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ..., reshape: _Optional[_Union[Reshape, _Mapping]] = ..., permute: _Optional[_Union[Permute, _Mapping]] = ..., matmul: _Optional[_Union[MatMul, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., multiply: _Optional[_Union[Multiply, _Mapping]] = ..., constant: _Optional[_Union[Constant, _Mapping]] = ...) -> None: ...
 
 class Requantize(_message.Message):
     __slots__ = ("multiplier", "shift", "qmin", "qmax")
@@ -264,6 +276,56 @@ class Softmax(_message.Message):
     TABLE_FIELD_NUMBER: _ClassVar[int]
     table: int
     def __init__(self, table: _Optional[int] = ...) -> None: ...
+
+class Reshape(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Permute(_message.Message):
+    __slots__ = ("axes",)
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    axes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, axes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class MatMul(_message.Message):
+    __slots__ = ("heads", "a_stacked", "b_stacked", "b_transposed", "output_stacked", "requantize")
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    A_STACKED_FIELD_NUMBER: _ClassVar[int]
+    B_STACKED_FIELD_NUMBER: _ClassVar[int]
+    B_TRANSPOSED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_STACKED_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    heads: int
+    a_stacked: bool
+    b_stacked: bool
+    b_transposed: bool
+    output_stacked: bool
+    requantize: Requantize
+    def __init__(self, heads: _Optional[int] = ..., a_stacked: bool = ..., b_stacked: bool = ..., b_transposed: bool = ..., output_stacked: bool = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class LayerNorm(_message.Message):
+    __slots__ = ("gain", "bias", "epsilon", "requantize")
+    GAIN_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    gain: int
+    bias: int
+    epsilon: int
+    requantize: Requantize
+    def __init__(self, gain: _Optional[int] = ..., bias: _Optional[int] = ..., epsilon: _Optional[int] = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Multiply(_message.Message):
+    __slots__ = ("requantize",)
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    requantize: Requantize
+    def __init__(self, requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Constant(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: int
+    def __init__(self, value: _Optional[int] = ...) -> None: ...
 
 class GoldenVectors(_message.Message):
     __slots__ = ("cases",)

@@ -98,7 +98,7 @@ class ReferenceEngine:
         if on_input is not None:
             on_input(values[source.activation])
         for position, operator in enumerate(self.graph.operators):
-            result = self._apply(operator, [values[index] for index in operator.inputs])
+            result = self._apply(operator, [values[index] for index in operator.inputs], len(samples))
             values[operator.output] = result
             if on_output is not None:
                 on_output(result)
@@ -114,7 +114,7 @@ class ReferenceEngine:
             return ops.quantize_raw(samples, self._tensors[source.raw_table])
         return ops.quantize_float(samples, source.multiplier, self.graph.input_activation.zero_point)
 
-    def _apply(self, operator: g.Operator, xs: list[ops.Int8]) -> ops.Int8:
+    def _apply(self, operator: g.Operator, xs: list[ops.Int8], batch: int) -> ops.Int8:
         grids = [self.graph.activations[index] for index in operator.inputs]
         y = self.graph.activations[operator.output]
         tensors = self._tensors
@@ -140,3 +140,15 @@ class ReferenceEngine:
                 return lookup
             case g.Softmax() as softmax:
                 return ops.softmax(xs[0], tensors[softmax.table])
+            case g.Reshape():
+                return xs[0].reshape(batch, *y.shape)
+            case g.Permute() as permute:
+                return xs[0].transpose(0, *(axis + 1 for axis in permute.axes))
+            case g.MatMul() as product:
+                return ops.matmul(xs[0], xs[1], product, tensors, grids, y)
+            case g.LayerNorm() as norm:
+                return ops.layer_norm(xs[0], norm, tensors, grids[0], y)
+            case g.Multiply() as multiply:
+                return ops.multiply(xs[0], xs[1], multiply, tensors, grids, y)
+            case g.Constant() as constant:
+                return np.broadcast_to(tensors[constant.value], (batch, *y.shape))

@@ -39,7 +39,7 @@ class Plan {
 
  private:
   struct Output {
-    Place place;
+    Map map;
     size_t elements;
     std::string name;
   };
@@ -47,9 +47,10 @@ class Plan {
   void plan_buffers(const Model& model, PlanContext& context);
   void prepare_input(const Model& model, const Tensors& tensors, const PlanContext& context);
   void quantize(uint8_t* arena, const uint8_t* input, bool raw) const;
-  void quantize_raw(const uint8_t* input, uint8_t* out) const;
-  void quantize_float(const uint8_t* input, uint8_t* out) const;
-  static void to_int8(const uint8_t* stored, size_t elements, int8_t* out);
+  void quantize_raw(const uint8_t* input, size_t elements, uint8_t* out) const;
+  void quantize_float(const uint8_t* input, size_t elements, uint8_t* out) const;
+  void run_step(size_t op, uint8_t* arena) const;
+  static void to_int8(const Map& map, uint8_t* arena, int8_t* out);
 
   const Kernels& kernels_;
   std::vector<Buffer> buffers_;
@@ -58,7 +59,7 @@ class Plan {
   size_t output_operator_ = 0;
   size_t arena_bytes_ = 0, constant_bytes_ = 0;
 
-  Place input_;
+  Map input_;
   size_t input_elements_ = 0, input_channels_ = 0;
   std::vector<uint8_t> raw_table_;  // stored bytes [channels or 1, 256]; empty where raw is not accepted
   float input_multiplier_ = 0;
