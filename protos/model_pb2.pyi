@@ -94,14 +94,16 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., bits: _Optional[int] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., inline: _Optional[bytes] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("activation", "raw_table", "multiplier")
+    __slots__ = ("activation", "raw_table", "multiplier", "channel_affine")
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
     RAW_TABLE_FIELD_NUMBER: _ClassVar[int]
     MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_AFFINE_FIELD_NUMBER: _ClassVar[int]
     activation: int
     raw_table: int
     multiplier: float
-    def __init__(self, activation: _Optional[int] = ..., raw_table: _Optional[int] = ..., multiplier: _Optional[float] = ...) -> None: ...
+    channel_affine: int
+    def __init__(self, activation: _Optional[int] = ..., raw_table: _Optional[int] = ..., multiplier: _Optional[float] = ..., channel_affine: _Optional[int] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("activation", "labels")
@@ -112,7 +114,7 @@ class Output(_message.Message):
     def __init__(self, activation: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operator(_message.Message):
-    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax")
+    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax", "rule_table", "select")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +128,8 @@ class Operator(_message.Message):
     CLAMP_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    RULE_TABLE_FIELD_NUMBER: _ClassVar[int]
+    SELECT_FIELD_NUMBER: _ClassVar[int]
     name: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     output: int
@@ -139,7 +143,9 @@ class Operator(_message.Message):
     clamp: Clamp
     table: Table
     softmax: Softmax
-    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ...) -> None: ...
+    rule_table: RuleTable
+    select: Select
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ..., rule_table: _Optional[_Union[RuleTable, _Mapping]] = ..., select: _Optional[_Union[Select, _Mapping]] = ...) -> None: ...
 
 class Requantize(_message.Message):
     __slots__ = ("multiplier", "shift", "qmin", "qmax")
@@ -264,6 +270,24 @@ class Softmax(_message.Message):
     TABLE_FIELD_NUMBER: _ClassVar[int]
     table: int
     def __init__(self, table: _Optional[int] = ...) -> None: ...
+
+class RuleTable(_message.Message):
+    __slots__ = ("nodes", "scores", "trees", "requantize")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    nodes: int
+    scores: int
+    trees: int
+    requantize: Requantize
+    def __init__(self, nodes: _Optional[int] = ..., scores: _Optional[int] = ..., trees: _Optional[int] = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Select(_message.Message):
+    __slots__ = ("threshold",)
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    threshold: int
+    def __init__(self, threshold: _Optional[int] = ...) -> None: ...
 
 class GoldenVectors(_message.Message):
     __slots__ = ("cases",)

@@ -172,7 +172,20 @@ class Softmax:
     table: int
 
 
-Kind = Conv2D | Linear | Add | Concat | MaxPool | AveragePool | Flatten | Clamp | Table | Softmax
+@dataclass(frozen=True, slots=True)
+class RuleTable:
+    nodes: int
+    scores: int
+    trees: int
+    requantize: Requantize
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    threshold: int
+
+
+Kind = Conv2D | Linear | Add | Concat | MaxPool | AveragePool | Flatten | Clamp | Table | Softmax | RuleTable | Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +201,7 @@ class Input:
     activation: int
     raw_table: int | None
     multiplier: float
+    channel_affine: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

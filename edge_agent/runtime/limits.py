@@ -34,6 +34,8 @@ SHIFT_MIN, SHIFT_MAX = -8, 30
 MULTIPLIER_MIN, MULTIPLIER_MAX = 2.0**-40, 2.0**8
 INPUT_MULTIPLIER_MIN, INPUT_MULTIPLIER_MAX = 2.0**-40, 2.0**40
 SCALE_MIN = 2.0**-126
+RULE_NODES, RULE_TREES, RULE_FEATURES = 1 << 12, 1 << 8, 1 << 16
+RULE_DEPTH = 64  # conditions between a root and a leaf
 
 # Elements of repeated fields, checked before protobuf builds an object for each.
 REPEATED = {

@@ -93,7 +93,8 @@ class ReferenceEngine:
         if raw:
             assert source.raw_table is not None
             return ops.quantize_raw(samples, self._tensors[source.raw_table])
-        return ops.quantize_float(samples, source.multiplier, self.graph.input_activation.zero_point)
+        affine = self._tensors[source.channel_affine] if source.channel_affine is not None else None
+        return ops.quantize_float(samples, source.multiplier, affine, self.graph.input_activation.zero_point)
 
     def _apply(self, operator: g.Operator, xs: list[ops.Int8]) -> ops.Int8:
         grids = [self.graph.activations[index] for index in operator.inputs]
@@ -121,3 +122,7 @@ class ReferenceEngine:
                 return lookup
             case g.Softmax() as softmax:
                 return ops.softmax(xs[0], tensors[softmax.table])
+            case g.RuleTable() as rules:
+                return ops.rule_table(xs[0], rules, tensors, y)
+            case g.Select() as select:
+                return ops.select(xs[0], xs[1], xs[2], select)

@@ -65,6 +65,10 @@ class _Checker:
         if source.raw_table is not None:
             channels = self.graph.input_activation.channels
             self.use_tensor(source.raw_table, g.DType.INT8, ((channels, 256), (1, 256)), "raw_table")
+        if source.channel_affine is not None:
+            shape = (2, self.graph.input_activation.channels)
+            self.use_tensor(source.channel_affine, g.DType.FLOAT32, [shape], "channel_affine")
+            self.require(source.multiplier == 1, "channel_affine goes with the multiplier 1")
 
     def check_output(self) -> None:
         output = self.graph.output
@@ -90,7 +94,7 @@ class _Checker:
         self.require(operator.output not in self.computed, "its output is computed already")
         inputs = [self.graph.activations[index] for index in operator.inputs]
         output = self.graph.activations[operator.output]
-        expected_inputs = {g.Add: 2, g.Concat: max(len(inputs), 1)}.get(type(operator.kind), 1)
+        expected_inputs = {g.Add: 2, g.Select: 3, g.Concat: max(len(inputs), 1)}.get(type(operator.kind), 1)
         self.require(len(inputs) == expected_inputs, f"it has {len(inputs)} inputs")
         match operator.kind:
             case g.Conv2D() as conv:
@@ -122,6 +126,10 @@ class _Checker:
                 self.use_tensor(softmax.table, g.DType.UINT32, [(256,)], "table")
                 is_probability = output.scale == 1 / 256 and output.zero_point == -128
                 self.require(is_probability, "a softmax has the output scale 1/256 and zero point -128")
+            case g.RuleTable() as rules:
+                self.check_rule_table(rules, inputs[0], output)
+            case g.Select() as select:
+                self.check_select(select, inputs, output)
         self.computed.add(operator.output)
         self.work += 0 if isinstance(operator.kind, g.Flatten) else output.elements
 
@@ -172,6 +180,29 @@ class _Checker:
         elements = pool.window.kernel_h * pool.window.kernel_w
         largest = elements * x.max_magnitude * max(pool.reciprocal, 1)
         self.require(largest < limits.ACCUMULATOR, "its accumulator can overflow")
+
+    def check_rule_table(self, rules: g.RuleTable, x: g.Activation, y: g.Activation) -> None:
+        self.require(len(x.shape) == 1 and len(y.shape) == 1, "a rule table is [features] to [classes]")
+        self.require(x.elements <= limits.RULE_FEATURES, "a rule table has too many features")
+        self.require(1 <= rules.trees <= limits.RULE_TREES, f"{rules.trees} trees are out of range")
+        for index in (rules.nodes, rules.scores):
+            self.require(index < len(self.graph.tensors), "a rule table's tensor is not there")
+        nodes = self.graph.tensors[rules.nodes].elements
+        self.require(rules.trees <= nodes <= limits.RULE_NODES, f"{nodes} nodes are out of range")
+        self.use_tensor(rules.nodes, g.DType.UINT32, [(nodes,)], "nodes")
+        # Two nodes for each condition and one for each tree: the number of leaves needs no values.
+        leaves = (nodes + rules.trees) // 2
+        self.use_tensor(rules.scores, g.DType.INT8, [(leaves, y.shape[0])], "scores")
+        self.check_requantize(rules.requantize, ((y.shape[0],), (1,)))
+        self.work += rules.trees * (limits.RULE_DEPTH + y.elements)
+
+    def check_select(self, select: g.Select, inputs: list[g.Activation], y: g.Activation) -> None:
+        gate, *branches = inputs
+        self.require(gate.shape == (1,), "a select's gate is one value")
+        self.require(-128 <= select.threshold <= 127, f"the threshold {select.threshold} is not within int8")
+        for branch in branches:
+            self.check_elementwise(branch, y)
+            self.check_same_grid(branch, y)
 
     def check_pool(self, window: g.Window, x: g.Activation, y: g.Activation) -> None:
         self.require(len(x.shape) == 3 and len(y.shape) == 3, "a pool is [height, width, channels]")

@@ -241,6 +241,31 @@ uint32_t parse_one_index(Reader r) {
   return index;
 }
 
+RuleTable parse_rule_table(Reader r) {
+  RuleTable t;
+  bool has_requantize = false;
+  while (r.next()) {
+    switch (r.number()) {
+      case 1: t.nodes = r.uint32(); break;
+      case 2: t.scores = r.uint32(); break;
+      case 3: t.trees = r.uint32(); break;
+      case 4: t.requantize = parse_requantize(r.message()), has_requantize = true; break;
+      default: r.unknown();
+    }
+  }
+  require(has_requantize, "a rule table has no requantize");
+  return t;
+}
+
+Select parse_select(Reader r) {
+  Select s;
+  while (r.next()) {
+    if (r.number() != 1) r.unknown();
+    s.threshold = r.sint32();
+  }
+  return s;
+}
+
 Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
   const uint32_t number = r.number();
   Reader m = r.message();
@@ -257,6 +282,8 @@ Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
     case 17: return parse_clamp(m);
     case 18: return Table{parse_one_index(m)};
     case 19: return Softmax{parse_one_index(m)};
+    case 28: return parse_rule_table(m);
+    case 29: return parse_select(m);
     default: r.unknown();
   }
 }
@@ -283,6 +310,7 @@ void parse_input(Reader r, Model& model) {
       case 1: model.input = r.uint32(); break;
       case 2: model.raw_table = r.uint32(Presence::kExplicit); break;
       case 3: model.input_multiplier = r.float32(); break;
+      case 4: model.channel_affine = r.uint32(Presence::kExplicit); break;
       default: r.unknown();
     }
   }

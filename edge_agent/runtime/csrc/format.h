@@ -91,7 +91,17 @@ struct Softmax {
   uint32_t table = 0;
 };
 
-using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax>;
+struct RuleTable {
+  uint32_t nodes = 0;
+  uint32_t scores = 0;
+  uint32_t trees = 0;
+  Requantize requantize;
+};
+struct Select {
+  int32_t threshold = 0;
+};
+
+using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax, RuleTable, Select>;
 
 struct Operator {
   std::string name;
@@ -104,6 +114,7 @@ struct Model {
   uint32_t input = 0;  // activation
   std::optional<uint32_t> raw_table;
   float input_multiplier = 0;
+  std::optional<uint32_t> channel_affine;
   uint32_t output = 0;  // activation
   uint64_t labels = 0;
   std::vector<Activation> activations;

@@ -35,5 +35,9 @@ constexpr float kMultiplierMax = 0x1p8f;
 constexpr float kInputMultiplierMin = 0x1p-40f;
 constexpr float kInputMultiplierMax = 0x1p40f;
 constexpr float kScaleMin = 0x1p-126f;
+constexpr uint64_t kRuleNodes = 1u << 12;
+constexpr uint64_t kRuleTrees = 1u << 8;
+constexpr uint64_t kRuleFeatures = 1u << 16;
+constexpr uint64_t kRuleDepth = 64;  // conditions between a root and a leaf
 
 }  // namespace espalier::limits

@@ -62,6 +62,8 @@ StepPtr make_average_pool(PlanContext& context, const Operator& op, const Averag
 StepPtr make_clamp(PlanContext& context, const Operator& op, const Clamp& clamp);
 StepPtr make_table(PlanContext& context, const Operator& op, const Table& table);
 StepPtr make_softmax(PlanContext& context, const Operator& op, const Softmax& softmax);
+StepPtr make_rule_table(PlanContext& context, const Operator& op, const RuleTable& rules);
+StepPtr make_select(PlanContext& context, const Operator& op, const Select& select);
 
 // The step of an operator; null where it computes nothing (flatten shares its input's buffer).
 StepPtr make_step(PlanContext& context, const Operator& op);

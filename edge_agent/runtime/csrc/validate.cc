@@ -49,6 +49,10 @@ class Checker {
       const uint32_t channels = model_.activations[model_.input].channels();
       use(*model_.raw_table, DType::kInt8, {{channels, 256}, {1, 256}});
     }
+    if (model_.channel_affine) {
+      use(*model_.channel_affine, DType::kFloat32, {{2, model_.activations[model_.input].channels()}});
+      require(m == 1.0f, "a channel_affine goes with the multiplier 1");
+    }
   }
 
   void use(uint32_t index, DType dtype, std::initializer_list<Shape> shapes, bool may_be_packed = false) {
@@ -64,13 +68,17 @@ class Checker {
       require(input < computed_.size() && computed_[input], "an operator reads what is not computed yet");
     }
     require(o.output < computed_.size() && !computed_[o.output], "an operator's output is not free");
-    const bool is_concat = std::holds_alternative<Concat>(o.kind);
-    const size_t inputs = std::holds_alternative<Add>(o.kind) ? 2 : is_concat ? std::max<size_t>(o.inputs.size(), 1) : 1;
-    require(o.inputs.size() == inputs, "an operator has the wrong number of inputs");
+    require(o.inputs.size() == expected_inputs(o), "an operator has the wrong number of inputs");
     const Activation& y = model_.activations[o.output];
     std::visit([&](const auto& kind) { check(kind, o, model_.activations[o.inputs[0]], y); }, o.kind);
     computed_[o.output] = true;
     add_work(std::holds_alternative<Flatten>(o.kind) ? 0 : y.elements(), 1);
+  }
+
+  static size_t expected_inputs(const Operator& o) {
+    if (std::holds_alternative<Concat>(o.kind)) return std::max<size_t>(o.inputs.size(), 1);
+    if (std::holds_alternative<Select>(o.kind)) return 3;
+    return std::holds_alternative<Add>(o.kind) ? 2 : 1;
   }
 
   void add_work(uint64_t outputs, uint64_t each) {  // outputs <= 2^24, each < 2^33: the product fits
@@ -156,6 +164,30 @@ class Checker {
     require(x.shape == y.shape, "a softmax keeps its shape");
     use(s.table, DType::kUint32, {{256}});
     require(y.scale == 1.0f / 256 && y.zero_point == -128, "a softmax has the output scale 1/256 and zero point -128");
+  }
+
+  void check(const RuleTable& t, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 1 && y.shape.size() == 1, "a rule table is [features] to [classes]");
+    require(x.shape[0] <= limits::kRuleFeatures, "a rule table has too many features");
+    require(t.trees >= 1 && t.trees <= limits::kRuleTrees, "the number of trees is out of range");
+    require(t.nodes < model_.tensors.size() && t.scores < model_.tensors.size(), "a rule table's tensor is not there");
+    const uint64_t nodes = model_.tensors[t.nodes].elements();
+    require(nodes >= t.trees && nodes <= limits::kRuleNodes, "the number of nodes is out of range");
+    use(t.nodes, DType::kUint32, {{static_cast<uint32_t>(nodes)}});
+    // Two nodes for each condition and one for each tree: the number of leaves needs no values.
+    use(t.scores, DType::kInt8, {{(static_cast<uint32_t>(nodes) + t.trees) / 2, y.shape[0]}});
+    check_requantize(t.requantize, y.shape[0]);
+    add_work(t.trees, limits::kRuleDepth + y.elements());
+  }
+
+  void check(const Select& s, const Operator& o, const Activation& gate, const Activation& y) {
+    require(gate.shape == Shape{1}, "a select's gate is not one value");
+    require(s.threshold >= -128 && s.threshold <= 127, "a select's threshold is not within int8");
+    for (size_t i = 1; i < o.inputs.size(); ++i) {
+      const Activation& branch = model_.activations[o.inputs[i]];
+      require(branch.shape == y.shape, "a select keeps the shape");
+      check_same_grid(branch, y);
+    }
   }
 
   void check_pool(const Window& w, const Activation& x, const Activation& y) {
