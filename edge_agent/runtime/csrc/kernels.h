@@ -65,11 +65,21 @@ struct AddArgs {
   uint8_t* out = nullptr;
 };
 
-// How a path wants the weights of a matrix product: [n / nr][taps][k / kr][nr][kr], filled up with zeros.
+// How a path wants the weights of a matrix product: [groups][taps][k / kr][blocks of the group][nr][kr], filled up with zeros. What a kernel
+// reads while it computes a group of blocks, each of nr channels, is one stream.
 struct GemmLayout {
   uint32_t nr, kr;
-  bool joins_taps;  // all taps are one run of taps * k
+  uint32_t max_blocks;  // of a group
+  bool joins_taps;      // all taps are one run of taps * k
 };
+
+// Blocks of the group that starts at block `first`: as even as possible, 9 are 3 + 3 + 3 rather than 4 + 4 + 1.
+inline uint32_t group_of_blocks(uint32_t first, uint32_t blocks, uint32_t max_blocks) {
+  const uint32_t left = blocks - first;
+  if (left % max_blocks == 0) return max_blocks;
+  const uint32_t groups = left / max_blocks + 1;
+  return (left + groups - 1) / groups;
+}
 
 struct Kernels {
   const char* name;

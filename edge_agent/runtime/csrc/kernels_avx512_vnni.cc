@@ -115,7 +115,7 @@ void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels,
 const Kernels kAvx512Vnni = {
     "avx512_vnni",
     cpu_has_avx512_vnni,
-    {V::kLanes, 4, false},
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

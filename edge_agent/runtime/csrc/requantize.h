@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "aligned.h"
 #include "format.h"
 #include "format_limits.h"
 #include "tensors.h"
@@ -23,12 +24,12 @@ struct RequantizeParams {
   bool is_shift = false;
   bool has_left_shift = false;
   // Each has `channels` entries and the padding.
-  std::vector<int32_t> bias;      // with the offset folded in
-  std::vector<float> multiplier;  // by multiplier
-  std::vector<int32_t> right;     // by shift: s where positive
-  std::vector<int32_t> half;      // by shift: 1 << (s - 1) where s is positive
-  std::vector<int32_t> left;      // by shift: -s where s is negative
-  std::vector<int32_t> bound;     // by shift: 2^22 where s is negative, else the largest int32
+  Aligned<int32_t> bias;        // with the offset folded in
+  Aligned<float> multiplier;    // by multiplier
+  Aligned<int32_t> right;       // by shift: s where positive
+  Aligned<int32_t> half;        // by shift: 1 << (s - 1) where s is positive
+  Aligned<int32_t> left;        // by shift: -s where s is negative
+  Aligned<int32_t> bound;       // by shift: 2^22 where s is negative, else the largest int32
   // Bounds around the zero point, and the zero point as a stored byte.
   int32_t low = 0;   // qmin - z
   int32_t high = 0;  // qmax - z
@@ -39,7 +40,7 @@ struct RequantizeParams {
 
 // `bias` has an entry for each channel, or is empty for zeros.
 RequantizeParams prepare_requantize(const Requantize& q, const Tensors& tensors, int32_t zero_point, uint32_t channels,
-                                    std::vector<int32_t> bias);
+                                    const std::vector<int32_t>& bias);
 
 // Nearest integer, ties to even, for |r| < 2^22: adding 1.5 * 2^23 leaves no fraction bits, so the sum's own rounding does it. Unlike
 // nearbyint it is no call, and compilers vectorise it.

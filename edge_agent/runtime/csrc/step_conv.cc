@@ -172,7 +172,7 @@ class ConvStep : public Step {
   bool is_depthwise_ = false;
   GemmArgs gemm_;
   DepthwiseArgs depthwise_;
-  std::vector<std::vector<int8_t>> weights_;  // by group
+  std::vector<Aligned<int8_t>> weights_;  // by group
 };
 
 class LinearStep : public Step {
@@ -205,7 +205,7 @@ class LinearStep : public Step {
   Place in_, out_, scratch_;
   RequantizeParams requantize_;
   GemmArgs gemm_;
-  std::vector<int8_t> weight_;
+  Aligned<int8_t> weight_;
 };
 
 }  // namespace

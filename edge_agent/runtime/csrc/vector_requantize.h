@@ -11,6 +11,9 @@
 
 #include "kernels.h"
 
+// For loops over the registers of a tile. GCC keeps an array of vectors in memory unless all its indices are constants early.
+#define ESPALIER_UNROLL _Pragma("GCC unroll 16")
+
 namespace espalier {
 namespace {
 
@@ -27,13 +30,13 @@ class Requantizer {
   // Replaces sums, biases included, of the channels from `channel` on by what they are rounded to, without the zero point.
   template <int N>
   void round(I (&acc)[N], size_t channel) const {
-    for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], channel + i * V::kLanes);
+    ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], channel + i * V::kLanes);
   }
 
   // The same where all elements share the first channel's parameters.
   template <int N>
   void round_shared(I (&acc)[N]) const {
-    for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], 0);
+    ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], 0);
   }
 
   // Up to four vectors to bytes. 128-bit lane L of the result holds lane L of each vector in turn: V::in_order undoes that for vectors of
