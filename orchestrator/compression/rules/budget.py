@@ -14,15 +14,15 @@ MOST_RULES, MOST_TREES, MOST_DEPTH = 2048, 256, 64
 @dataclass(frozen=True, kw_only=True)
 class RuleBudget:
     """Attributes:
-        rules: leaves of all trees together.
-        trees: 1 for rules of which exactly one answers; more for a sum of smaller trees, which is closer to a network.
-        depth: conditions of one rule.
-        samples_per_rule: least weight of a rule; a sample weighs 1.
-        queries: how samples for the teacher are made up.
-        root_queries: how many before growth starts.
-        leaf_queries: a leaf with fewer samples than this is filled up.
-        overgrow: rules to grow, of those allowed, before merging takes them back where fidelity suffers least.
-        ridge: pulls the leaves' values to 0.
+    rules: leaves of all trees together.
+    trees: 1 for rules of which exactly one answers; more for a sum of smaller trees, which is closer to a network.
+    depth: conditions of one rule.
+    samples_per_rule: least weight of a rule; a sample weighs 1.
+    queries: how samples for the teacher are made up.
+    root_queries: how many before growth starts.
+    leaf_queries: a leaf with fewer samples than this is filled up.
+    overgrow: rules to grow, of those allowed, before merging takes them back where fidelity suffers least.
+    ridge: pulls the leaves' values to 0.
     """
 
     rules: int = 32

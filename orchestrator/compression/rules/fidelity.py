@@ -1,6 +1,8 @@
-"""How well rules follow their teacher, on samples that they were not made from: repeated cross-validation, and a gate.
+"""How well rules follow their teacher, on samples that they were not made from: repeated cross-validation, and a
+gate.
 
-The gate is on the mean over all folds of all repeats; what is reported beside it is the worst repeat and the spread between repeats.
+The gate is on the mean over all folds of all repeats; what is reported beside it is the worst repeat and the spread
+between repeats.
 """
 
 from __future__ import annotations

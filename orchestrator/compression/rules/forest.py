@@ -1,7 +1,7 @@
 """Rules as data: small decision trees over int8 features, each path from a root to a leaf one rule.
 
-A forest's answer is the sum of what its trees' leaves say about each class. Everything here is on the integers that a device
-sees: thresholds are int8 and a value goes right where it is greater, as in the rule table of docs/format.md.
+A forest's answer is the sum of what its trees' leaves say about each class. Everything here is on the integers that a
+device sees: thresholds are int8 and a value goes right where it is greater, as in the rule table of docs/format.md.
 
 Shape letters: N samples, F features, C classes, L leaves.
 """

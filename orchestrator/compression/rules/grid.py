@@ -29,7 +29,7 @@ class FeatureGrid:
 
     @classmethod
     def of(cls, x_NF: Float32) -> FeatureGrid:
-        """Spreads what lies between the outermost hundredths over 256 steps; a feature that never changes gets steps of 1.
+        """Spreads what lies between the outermost hundredths over 256 steps; a constant feature gets steps of 1.
 
         Raises:
             DataError: there are no rows, or a value is not finite.
@@ -49,7 +49,7 @@ class FeatureGrid:
     def quantize(self, x_NF: Float32) -> Int8:
         with np.errstate(over="ignore", under="ignore"):
             steps = (x_NF.astype(np.float32) - self.offset) * self.multiplier
-        return np.rint(np.clip(steps, -128, 127)).astype(np.int8)
+        return np.asarray(np.rint(np.clip(steps, -128, 127)).astype(np.int8))
 
     def dequantize(self, q_NF: Int8) -> Float32:
         return (q_NF / self.multiplier.astype(np.float64) + self.offset).astype(np.float32)

@@ -1,7 +1,7 @@
 """Takes rules back: two leaves of one condition become one where the teacher is followed no less, or least less.
 
-Judged by fidelity, the weighted share of samples and queries with the teacher's class, never by accuracy. First down to the budget,
-then on as long as it costs nothing.
+Judged by fidelity, the weighted share of samples and queries with the teacher's class, never by accuracy. First down
+to the budget, then on as long as it costs nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The best condition for a set of samples: every feature and every int8 threshold at once, from histograms.
 
-The gain of a condition is what it takes off the weighted squared error of the residuals r [N, C] when each side gets its
-own mean: ||sum r w||^2 / sum w of both sides, less that of the whole (Breiman et al. 1984; for soft labels it is their Gini
-index). Among equal neighbouring thresholds the middle one is taken: the widest margin that the data leaves.
+The gain of a condition is what it takes off the weighted squared error of the residuals r [N, C] when each side gets
+its own mean: ||sum r w||^2 / sum w of both sides, less that of the whole (Breiman et al. 1984; for soft labels it is
+their Gini index). Among equal neighbouring thresholds the middle one is taken: the widest margin that the data
+leaves.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ _LEAST_REACH = 1e-3
 @dataclass(frozen=True, eq=False)
 class RuleIntegers:
     """Attributes:
-        nodes: uint32 [nodes], level by level.
-        scores: int8 [leaves, C] in the order of the leaves there.
-        step: what 1 of a score stands for.
-        reach: the largest sum of scores that the samples showed, in reals.
+    nodes: uint32 [nodes], level by level.
+    scores: int8 [leaves, C] in the order of the leaves there.
+    step: what 1 of a score stands for.
+    reach: the largest sum of scores that the samples showed, in reals.
     """
 
     nodes: npt.NDArray[np.uint32]
@@ -70,8 +70,8 @@ def add_rule_table(
 ) -> int:
     """Append an operator that reads the activation `source`, and its output; returns the output's index.
 
-    The output's grid says what its integers stand for; where sums reach beyond it, they are scaled down: which class is the largest
-    stays.
+    The output's grid says what its integers stand for. Sums that reach beyond it are scaled down, so that the largest
+    stays the largest.
     """
     below, above = (bound - output.zero_point for bound in (-128, 127))
     room = min(-below, above) * output.scale

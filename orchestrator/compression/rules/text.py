@@ -64,13 +64,13 @@ def to_text(described: Sequence[Sequence[Rule]]) -> str:
     lines = ["The class with the largest sum over all trees is the answer."]
     for number, rules in enumerate(described, start=1):
         lines.append(f"tree {number}:")
-        lines += [f"  {str(rule).replace(f': {rule.label} (', f': {rule.label} +{rule.value:.2f} (', 1)}" for rule in rules]
+        lines += [
+            f"  {str(rule).replace(f': {rule.label} (', f': {rule.label} +{rule.value:.2f} (', 1)}" for rule in rules
+        ]
     return "\n".join(lines)
 
 
-def _in_words(
-    path: Sequence[tuple[Condition, bool]], features: Sequence[str], boundary: Boundary
-) -> tuple[str, ...]:
+def _in_words(path: Sequence[tuple[Condition, bool]], features: Sequence[str], boundary: Boundary) -> tuple[str, ...]:
     lows: dict[int, int] = {}
     highs: dict[int, int] = {}
     for condition, holds in path:

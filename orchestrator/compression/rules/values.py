@@ -1,8 +1,9 @@
-"""What the leaves say: values whose sum over the trees, through a softmax, comes closest to the teacher's probabilities.
+"""What the leaves say: values whose sum over the trees, through a softmax, comes closest to the teacher's
+probabilities.
 
-Cross entropy against soft labels with a ridge, that is, a multinomial logistic regression on the leaves as indicators. Solved by
-gradient steps with momentum, each leaf scaled by a bound on its curvature (softmax's is at most 1/4, and T trees overlap),
-which needs no line search.
+Cross entropy against soft labels with a ridge, that is, a multinomial logistic regression on the leaves as
+indicators. Solved by gradient steps with momentum, each leaf scaled by a bound on its curvature (softmax's is at most
+1/4, and T trees overlap), which needs no line search.
 """
 
 from __future__ import annotations
