@@ -308,18 +308,42 @@ class GoldenCase(_message.Message):
     def __init__(self, raw: _Optional[bytes] = ..., float32: _Optional[bytes] = ..., output: _Optional[bytes] = ..., operator_sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Statement(_message.Message):
-    __slots__ = ("model_sha256", "issued_at_ms", "lineage", "measurement", "certificate")
+    __slots__ = ("model_sha256", "issued_at_ms", "lineage", "measurement", "certificate", "rules")
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     model_sha256: bytes
     issued_at_ms: int
     lineage: Lineage
     measurement: Measurement
     certificate: Certificate
-    def __init__(self, model_sha256: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+    rules: RuleSet
+    def __init__(self, model_sha256: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ...) -> None: ...
+
+class RuleSet(_message.Message):
+    __slots__ = ("text", "rules", "trees", "fidelity", "table_bytes", "in_front_of_network", "answered", "accuracy_drop", "accuracy_drop_upper")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    FIDELITY_FIELD_NUMBER: _ClassVar[int]
+    TABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IN_FRONT_OF_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_UPPER_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    rules: int
+    trees: int
+    fidelity: float
+    table_bytes: int
+    in_front_of_network: bool
+    answered: float
+    accuracy_drop: float
+    accuracy_drop_upper: float
+    def __init__(self, text: _Optional[str] = ..., rules: _Optional[int] = ..., trees: _Optional[int] = ..., fidelity: _Optional[float] = ..., table_bytes: _Optional[int] = ..., in_front_of_network: bool = ..., answered: _Optional[float] = ..., accuracy_drop: _Optional[float] = ..., accuracy_drop_upper: _Optional[float] = ...) -> None: ...
 
 class Lineage(_message.Message):
     __slots__ = ("job_id", "candidate", "recipe_json", "teacher_sha256", "student_sha256", "parent_model_sha256", "versions")

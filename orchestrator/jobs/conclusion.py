@@ -14,7 +14,7 @@ from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.measure import MeasurableModel, measure_models
 from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, NetworkRef
-from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
+from orchestrator.jobs.publish import RULES, Ancestry, ChosenModel, publish, recipe_of
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
 from orchestrator.jobs.stage_runner import StageRunner
@@ -140,7 +140,8 @@ class Conclusion:
                 candidate=entry.candidate,
                 model=entry.output.blobs[MODEL],
                 blobs=tuple(dict.fromkeys(blob for name, blob in entry.output.blobs.items() if name != MODEL)),
-                recipe_json=str(entry.output.metrics["recipe_json"]),
+                recipe_json=recipe_of(entry.output.metrics),
+                rules=entry.output.metrics.get(RULES),
                 certificate=certificate,
                 certify_digest=self.certify_digest,
             )
