@@ -104,5 +104,6 @@ def _rule_set(rules: Mapping[str, Any] | None) -> list[model_pb2.Statement]:
 def _cut(text: str) -> str:
     if len(text.encode()) <= _TEXT_BYTES:
         return text
-    kept = text.encode()[:_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
-    return f"{kept}\n... and {text.count(chr(10)) - kept.count(chr(10)) - 1} lines more\n"
+    lines = text.splitlines()
+    kept = text.encode()[:_TEXT_BYTES].decode(errors="ignore").splitlines()[:-1]  # the last one may be cut
+    return "\n".join([*kept, f"... and {len(lines) - len(kept)} lines more"])
