@@ -1,7 +1,7 @@
 """The way of a network to a model: capture, quantize, lower, golden vectors.
 
-What comes before (training, distillation, pruning) changes the network and is called on its own; what comes after
-(evaluation, certificate) only looks at the result.
+What comes before (training, distillation) makes the network and is called on its own, and so can pruning be; what comes
+after (evaluation, certificate) only looks at the result.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor, requi
 from orchestrator.compression.golden import golden_vectors
 from orchestrator.compression.lower import lower
 from orchestrator.compression.lower.model import serialise
+from orchestrator.compression.prune import Pruning, prune_and_recover
 from orchestrator.compression.quantize import QuantizedGraph, quantize
 from orchestrator.compression.recipe import Recipe
 from orchestrator.datasets.splits import Split, Splits
@@ -26,18 +27,28 @@ OnProgress = Callable[[float, str], None]
 
 
 def compress(
-    model: nn.Module, splits: Splits, recipe: Recipe, *, name: str, on_progress: OnProgress | None = None
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    name: str,
+    prune: Pruning | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Artifact:
     """Turn a trained network into a model by `recipe`; reads no split but `calibrate`, and no labels.
 
     Args:
         model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
         name: what applications call the model, the same for every version.
+        prune: remove channels and train back before; reads `train` with its labels.
 
     Raises:
-        CaptureError, WeightError, QuantizationError, DataError: see `orchestrator.compression.errors`.
+        CaptureError, WeightError, QuantizationError, DataError, and with `prune` PruningError and TrainingError: see
+            `orchestrator.compression.errors`.
     """
     preprocessing = Preprocessing.of(splits)
+    if prune is not None:
+        model = prune_and_recover(model, splits.train, prune, preprocessing=preprocessing, on_progress=on_progress)
     quantized = quantize_network(model, splits.calibrate, recipe, preprocessing=preprocessing, on_progress=on_progress)
     return build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
 

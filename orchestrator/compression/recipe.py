@@ -40,6 +40,7 @@ class Recipe:
         weight_bits: 8, 6, 4, 3 or 2; activations always have 8.
         rounding: see `Rounding`.
         correct_bias: make the mean of every output channel what it was before rounding.
+        equalize: rescale channels between layers first, so that each uses the grid that all share.
         calibration_count: samples of the calibrate split that are looked at, from its start.
         version: of this dataclass's meaning.
     """
@@ -48,6 +49,7 @@ class Recipe:
     weight_bits: int = 8
     rounding: Rounding = Rounding.AUTO
     correct_bias: bool = True
+    equalize: bool = True
     calibration_count: int = 512
     version: int = RECIPE_VERSION
 
@@ -63,8 +65,9 @@ class Recipe:
             raise RecipeError(f"weight_bits must be one of {WEIGHT_BITS}, found {self.weight_bits!r}")
         if not _is_int(self.calibration_count) or self.calibration_count < 1:
             raise RecipeError(f"calibration_count must be at least 1, found {self.calibration_count!r}")
-        if not isinstance(self.correct_bias, bool):
-            raise RecipeError(f"correct_bias must be true or false, found {self.correct_bias!r}")
+        for name in ("correct_bias", "equalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise RecipeError(f"{name} must be true or false, found {getattr(self, name)!r}")
 
     @property
     def compensates(self) -> bool:

@@ -15,7 +15,7 @@ from orchestrator.spec import CascadeSpec, RulesSpec
 
 def with_rules(network: Artifact, splits: Splits, spec: RulesSpec, *, seed: int) -> tuple[Artifact, dict[str, Any]]:
     """The network with rules in its place or in front of it, and the figures of a `RuleSet` as plain data."""
-    recipe = recipe_of(spec)
+    recipe = rules_recipe(spec)
     made = distill_rules(network, splits.train, splits.calibrate, recipe, seed=seed)
     cascade = made.cascade
     figures: dict[str, Any] = {
@@ -35,7 +35,7 @@ def with_rules(network: Artifact, splits: Splits, spec: RulesSpec, *, seed: int)
     return made.artifact, {RULES: figures, RULES_RECIPE: recipe.to_json()}
 
 
-def recipe_of(spec: RulesSpec) -> RulesRecipe:
+def rules_recipe(spec: RulesSpec) -> RulesRecipe:
     return RulesRecipe(
         budget=RuleBudget(rules=spec.rules, trees=spec.trees, depth=spec.depth),
         features=spec.features,

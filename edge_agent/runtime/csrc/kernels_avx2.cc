@@ -36,6 +36,7 @@ struct V : Vector256 {
 const Kernels kAvx2 = {
     "avx2",
     cpu_has_avx2,
+    false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,

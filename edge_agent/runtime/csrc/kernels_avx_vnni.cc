@@ -27,6 +27,7 @@ struct V : Vector256 {
 const Kernels kAvxVnni = {
     "avx_vnni",
     cpu_has_avx_vnni,
+    false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,

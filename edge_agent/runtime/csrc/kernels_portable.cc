@@ -193,6 +193,7 @@ void quantize_float(const float* x, float multiplier, int32_t zero_point, size_t
 const Kernels kPortable = {
     "portable",
     [] { return true; },
+    false,
     {1, kStepK, 1, true},
     gemm_scratch_bytes,
     gemm,

@@ -1,5 +1,6 @@
 #include "requantize.h"
 
+#include <algorithm>
 #include <climits>
 
 namespace espalier {
@@ -26,6 +27,7 @@ RequantizeParams prepare_requantize(const Requantize& q, const Tensors& tensors,
   if (!q.is_shift) {
     p.multiplier.assign(padded, 0.0f);
     for (uint32_t c = 0; c < channels; ++c) p.multiplier[c] = value_of(tensors.float32(q.tensor), c);
+    p.fits_int32 = std::all_of(p.multiplier.begin(), p.multiplier.end(), [](float m) { return m < 2.0f; });
     return p;
   }
   p.right.assign(padded, 0);

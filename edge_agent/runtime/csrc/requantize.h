@@ -23,6 +23,7 @@ constexpr uint32_t kChannelPadding = 64;  // per-channel arrays are padded, so t
 struct RequantizeParams {
   bool is_shift = false;
   bool has_left_shift = false;
+  bool fits_int32 = false;  // by multiplier: no product of a sum, below 2^30 by its bound, reaches 2^31
   // Each has `channels` entries and the padding.
   Aligned<int32_t> bias;        // with the offset folded in
   Aligned<float> multiplier;    // by multiplier
@@ -34,6 +35,8 @@ struct RequantizeParams {
   int32_t low = 0;   // qmin - z
   int32_t high = 0;  // qmax - z
   int32_t zero = 0;  // z + kByteOffset
+
+  bool is_full_range() const { return low + zero == 0 && high + zero == 255; }
 
   size_t bytes() const { return (bias.size() + multiplier.size() + 4 * right.size()) * 4; }
 };

@@ -90,18 +90,18 @@ class Gemm {
   template <int MR, int NB>
   void finish_tile(I (&acc)[MR][NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
     constexpr int kTogether = NB < 4 && 4 % NB == 0 ? 4 / NB : 1, kWhole = MR / kTogether * kTogether;
+    requantizer_.template round_pixels<MR>(acc, g_.channel + n0);
     if constexpr (kTogether > 1) {
       if (g_.n == NB * V::kLanes && g_.out_m_stride == g_.n) {
         ESPALIER_UNROLL for (int m = 0; m < kWhole; m += kTogether) {
-          ESPALIER_UNROLL for (int i = 0; i < kTogether; ++i) requantizer_.round(acc[m + i], g_.channel + n0);
           const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
           V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
         }
-        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
+        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
         return;
       }
     }
-    ESPALIER_UNROLL for (int m = 0; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
+    ESPALIER_UNROLL for (int m = 0; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
   }
 
   // One pixel, or a linear operator at batch 1: bound by loading weights, if there are enough sums to hide the latency of a dot product.
@@ -132,13 +132,13 @@ class Gemm {
     ESPALIER_UNROLL for (int c = 1; c < kChains; ++c) {
       ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[0][n] = V::add32(acc[0][n], acc[c][n]);
     }
-    finish<NB>(acc[0], n0, channels, out);
+    requantizer_.round(acc[0], g_.channel + n0);
+    store<NB>(acc[0], channels, out);
   }
 
   template <int NB>
-  void finish(I (&acc)[NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
-    requantizer_.round(acc, g_.channel + n0);
-    V::store(out, V::in_order(requantizer_.narrow(acc)), channels);
+  void store(const I (&rounded)[NB], uint32_t channels, uint8_t* out) const {
+    V::store(out, V::in_order(requantizer_.narrow(rounded)), channels);
   }
 
   static constexpr uint32_t kPiece = V::kLanes * 4;  // bytes of a block's weights for four k

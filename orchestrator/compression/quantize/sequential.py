@@ -12,8 +12,9 @@ from torch import Tensor
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError
 from orchestrator.compression.quantize import requantize as derive
+from orchestrator.compression.quantize.equalize import equalize
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
-from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
 from orchestrator.compression.recipe import Recipe
@@ -55,6 +56,8 @@ def quantize(
 ) -> QuantizedGraph:
     """Quantize `graph` by `recipe`, calibrated on normalised `samples` [N, C, H, W]; labels are not needed.
 
+    Equalization changes the weights in `graph`.
+
     Args:
         input_range: what the input can be at all; the samples' range where it is not known.
 
@@ -68,7 +71,10 @@ def quantize(
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
     _refuse_hopeless(graph, recipe)
-    walk = _Walk(graph, recipe, _affordable(graph, samples[: recipe.calibration_count]), input_range)
+    samples = _affordable(graph, samples[: recipe.calibration_count])
+    if recipe.equalize:
+        equalize(graph, samples)
+    walk = _Walk(graph, recipe, samples, input_range)
     for index, node in enumerate(graph.nodes):
         walk.step(node)
         if on_progress:
@@ -108,6 +114,8 @@ class _Walk:
                 return sources[0], MaxPoolPlan(node)
             case ir.Flatten():
                 return sources[0], FlattenPlan()
+            case ir.Reshape() | ir.Permute():
+                return sources[0], MovePlan(node)
             case ir.Clamp():
                 return sources[0], derive.plan_clamp(node, sources[0])
             case ir.Softmax():
@@ -124,6 +132,15 @@ class _Walk:
                 return output, derive.plan_average_pool(node, sources[0], output, scheme)
             case ir.Elementwise():
                 return output, derive.plan_table(node, sources[0], output)
+            case ir.MatMul():
+                inner = node.inner(self.graph.shapes[node.inputs[0]])
+                return output, derive.plan_matmul(node, sources, output, scheme, inner)
+            case ir.LayerNorm():
+                return output, derive.plan_layer_norm(node, sources[0], output, scheme)
+            case ir.Multiply():
+                return output, derive.plan_multiply(node, sources, output, scheme)
+            case ir.Constant():
+                return output, derive.plan_constant(node, output)
         raise QuantizationError(f"{node.name}: a {type(node).__name__} cannot be quantized")
 
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
