@@ -29,6 +29,8 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
     StepPtr operator()(const LayerNorm& kind) const { return make_layer_norm(context, op, kind); }
     StepPtr operator()(const Multiply& kind) const { return make_multiply(context, op, kind); }
     StepPtr operator()(const Constant& kind) const { return make_constant(context, op, kind); }
+    StepPtr operator()(const RuleTable& kind) const { return make_rule_table(context, op, kind); }
+    StepPtr operator()(const Select& kind) const { return make_select(context, op, kind); }
   };
   return std::visit(Maker{context, op}, op.kind);
 }
@@ -46,6 +48,7 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
     if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
     ++context.step;
   }
+  branches_ = Branches(model, context);
   output_scale_ = model.activations[model.output].scale;
   output_zero_point_ = model.activations[model.output].zero_point;
   arena_bytes_ = plan_arena(buffers_);
@@ -85,6 +88,8 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
   input_channels_ = x.channels();
   input_multiplier_ = model.input_multiplier;
   input_zero_point_ = x.zero_point;
+  if (model.channel_affine) channel_affine_ = tensors.float32(*model.channel_affine);
+  constant_bytes_ += channel_affine_.size() * sizeof(float);
   if (model.raw_table) {
     for (const int8_t q : tensors.int8(*model.raw_table)) raw_table_.push_back(static_cast<uint8_t>(q + kByteOffset));
     constant_bytes_ += raw_table_.size();
@@ -93,7 +98,9 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
 
 void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const {
   quantize(arena, input, raw);
-  for (size_t i = 0; i < steps_.size(); ++i) run_step(i, arena);
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!branches_.skips(i, arena)) run_step(i, arena);
+  }
   to_int8(outputs_[output_operator_].map, arena, output);
 }
 
@@ -158,7 +165,19 @@ void Plan::quantize_float(const uint8_t* input, size_t elements, uint8_t* out) c
     bool has_nan = false;
     for (size_t j = 0; j < count; ++j) has_nan |= chunk[j] != chunk[j];
     if (has_nan) throw InputError("the input holds NaN");
+    if (!channel_affine_.empty()) apply_channel_affine(chunk, i, count);
     kernels_.quantize_float(chunk, input_multiplier_, input_zero_point_, count, out + i);
+  }
+}
+
+// Its own loop, not a kernel: tabular inputs are tens of values. The kernel's multiplier is 1 then and changes no bit.
+void Plan::apply_channel_affine(float* chunk, size_t first, size_t count) const {
+  const float* offsets = channel_affine_.data();
+  const float* multipliers = offsets + input_channels_;
+  size_t c = first % input_channels_;
+  for (size_t j = 0; j < count; ++j) {
+    chunk[j] = (chunk[j] - offsets[c]) * multipliers[c];
+    if (++c == input_channels_) c = 0;
   }
 }
 
