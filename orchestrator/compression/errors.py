@@ -8,6 +8,7 @@ CompressionError
 ├── WeightError           weights or statistics are not finite, or a layer is dead
 ├── QuantizationError     the recipe cannot work on this network
 ├── PruningError          channels cannot be removed as asked
+├── FidelityError         rules do not follow their teacher, or lose too much in front of a network
 ├── RecipeError           a stored recipe is malformed or from a newer version
 └── CheckpointError       checkpoint bytes are malformed or belong to another network
 
@@ -57,6 +58,15 @@ class QuantizationError(CompressionError):
 
 class PruningError(CompressionError):
     """Channels cannot be removed as asked."""
+
+
+class FidelityError(CompressionError):
+    """Rules follow their teacher less than was asked; `fidelity` and `floor` are shares from 0 to 1."""
+
+    def __init__(self, message: str, *, fidelity: float, floor: float) -> None:
+        super().__init__(message)
+        self.fidelity = fidelity
+        self.floor = floor
 
 
 class RecipeError(CompressionError):

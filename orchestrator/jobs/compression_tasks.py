@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
@@ -27,6 +27,7 @@ from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.repair_data import RepairData
+from orchestrator.jobs.rules_tasks import with_rules
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
 from orchestrator.spec import QuantizeSpec
@@ -54,13 +55,17 @@ def make_candidate(
         )
         network = pruned(context, pruning, network, splits, returned)
     recipe = recipe_of(order.spec.quantize)
-    artifact = compress(network, splits, recipe, name=order.model_name, on_progress=context.report.part(0.5, 0.9))
+    artifact = compress(network, splits, recipe, name=order.model_name, on_progress=context.report.part(0.5, 0.8))
+    made_of_rules: dict[str, Any] = {}
+    if order.spec.rules is not None:
+        artifact, made_of_rules = with_rules(artifact, splits, order.spec.rules, seed=order.seed)
     engine = artifact.load()
     metrics: dict[str, Any] = {
         "accuracy": evaluate(engine, splits.choose).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         "recipe_json": recipe.to_json(),
+        **made_of_rules,
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy

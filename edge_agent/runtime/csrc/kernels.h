@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "requantize.h"
-#include "sequence_kernels.h"
 
 namespace espalier {
 
@@ -82,6 +81,13 @@ inline uint32_t group_of_blocks(uint32_t first, uint32_t blocks, uint32_t max_bl
   return (left + groups - 1) / groups;
 }
 
+// Weights that take more bytes are read from beyond the second-level cache of most CPUs whenever a layer runs.
+constexpr uint64_t kStreamedBytes = uint64_t{1} << 21;
+
+struct PackedKernels;  // packed.h
+struct SparseKernels;  // sparse.h
+struct SequenceKernels;  // sequence_kernels.h
+
 struct Kernels {
   const char* name;
   bool (*is_supported)();
@@ -104,12 +110,9 @@ struct Kernels {
   void (*lookup_channels)(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out);
   void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
 
-  // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
-  size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;
-  void (*matmul)(const MatMulArgs& args, uint8_t* scratch) = nullptr;
-  void (*softmax)(const SoftmaxArgs& args, uint8_t* scratch) = nullptr;
-  void (*layer_norm)(const LayerNormArgs& args) = nullptr;
-  void (*multiply)(const MultiplyArgs& args) = nullptr;
+  const SparseKernels* sparse = nullptr;  // null where the path computes zero blocks too
+  const PackedKernels* packed = nullptr;  // null where the path expands all packed weights
+  const SequenceKernels* sequence = nullptr;  // null where the path has nothing better than the portable ones
 };
 
 // Every path that was built, best first; `portable` is the last and runs everywhere.

@@ -7,10 +7,8 @@
 namespace espalier {
 namespace {
 
-// A path's own kernel, or the portable one where it has none.
-template <class Kernel>
-Kernel* own_or(Kernel* own, Kernel* portable) {
-  return own == nullptr ? portable : own;
+const SequenceKernels& kernels_of(const PlanContext& context) {
+  return context.kernels.sequence == nullptr ? kPortableSequence : *context.kernels.sequence;
 }
 
 // One entry for each lane of the widest vector, so that kernels load what all elements share as they do for channels.
@@ -21,7 +19,7 @@ RequantizeParams shared_requantize(const PlanContext& context, const Requantize&
 class MatMulStep : public Step {
  public:
   MatMulStep(PlanContext& context, const Operator& op, const MatMul& product)
-      : run_(own_or(context.kernels.matmul, portable_matmul)), a_(place_of(context, op.inputs[0])), b_(place_of(context, op.inputs[1])),
+      : run_(kernels_of(context).matmul), a_(place_of(context, op.inputs[0])), b_(place_of(context, op.inputs[1])),
         out_(place_of(context, op.output)) {
     const Activation& a = context.model.activations[op.inputs[0]];
     const Activation& b = context.model.activations[op.inputs[1]];
@@ -34,7 +32,7 @@ class MatMulStep : public Step {
     args_.a_zero = a.zero_point + kByteOffset;
     args_.b_zero = b.zero_point + kByteOffset;
     requantize_ = shared_requantize(context, product.requantize, y);
-    const auto scratch_bytes = own_or(context.kernels.matmul_scratch_bytes, portable_matmul_scratch_bytes);
+    const auto scratch_bytes = kernels_of(context).matmul_scratch_bytes;
     scratch_ = Place(context.buffers, context.scratch(scratch_bytes(args_.out_matrix.columns, args_.a_matrix.columns)));
   }
 
@@ -58,7 +56,7 @@ class MatMulStep : public Step {
 class LayerNormStep : public Step {
  public:
   LayerNormStep(PlanContext& context, const Operator& op, const LayerNorm& norm)
-      : run_(own_or(context.kernels.layer_norm, portable_layer_norm)), in_(place_of(context, op.inputs[0])),
+      : run_(kernels_of(context).layer_norm), in_(place_of(context, op.inputs[0])),
         out_(place_of(context, op.output)) {
     const Activation& x = context.model.activations[op.inputs[0]];
     const Activation& y = context.model.activations[op.output];
@@ -94,7 +92,7 @@ class LayerNormStep : public Step {
 class SoftmaxStep : public Step {
  public:
   SoftmaxStep(PlanContext& context, const Operator& op, const Softmax& softmax)
-      : run_(own_or(context.kernels.softmax, portable_softmax)), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)),
+      : run_(kernels_of(context).softmax), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)),
         table_(context.tensors.uint32(softmax.table)) {
     const Activation& y = context.model.activations[op.output];
     args_.channels = y.channels();
@@ -121,7 +119,7 @@ class SoftmaxStep : public Step {
 class MultiplyStep : public Step {
  public:
   MultiplyStep(PlanContext& context, const Operator& op, const Multiply& multiply)
-      : run_(own_or(context.kernels.multiply, portable_multiply)), a_(place_of(context, op.inputs[0])),
+      : run_(kernels_of(context).multiply), a_(place_of(context, op.inputs[0])),
         b_(place_of(context, op.inputs[1])), out_(place_of(context, op.output)) {
     const Activation& a = context.model.activations[op.inputs[0]];
     const Activation& b = context.model.activations[op.inputs[1]];

@@ -117,21 +117,16 @@ class MatMulKernel {
     if constexpr (NB > 1) {
       if (group < NB) return run_blocks<NB - 1>(block, group, a, out);
     }
+    // Whole tiles, the last one moved back over rows that are done already: the same values again, and no kernel for every height.
     constexpr uint32_t kTile = V::tile_m(NB);
-    const uint32_t tiles = (rows_ + kTile - 1) / kTile;
-    for (uint32_t t = 0, m = 0; t < tiles; ++t) {
-      const uint32_t end = static_cast<uint32_t>(static_cast<uint64_t>(rows_) * (t + 1) / tiles);
-      run_tile<kTile, NB>(end - m, block, a + m * g_.a_matrix.row_stride, out + m * g_.out_matrix.row_stride);
-      m = end;
+    if (rows_ < kTile) {
+      for (uint32_t m = 0; m < rows_; ++m) tile<1, NB>(block, a + m * g_.a_matrix.row_stride, out + m * g_.out_matrix.row_stride);
+      return;
     }
-  }
-
-  template <int MR, int NB>
-  void run_tile(uint32_t rows, uint32_t block, const uint8_t* a, uint8_t* out) const {
-    if constexpr (MR > 1) {
-      if (rows < MR) return run_tile<MR - 1, NB>(rows, block, a, out);
+    for (uint32_t m = 0; m < rows_; m += kTile) {
+      const uint32_t first = m + kTile <= rows_ ? m : rows_ - kTile;
+      tile<kTile, NB>(block, a + first * g_.a_matrix.row_stride, out + first * g_.out_matrix.row_stride);
     }
-    tile<MR, NB>(block, a, out);
   }
 
   template <int MR, int NB>

@@ -65,7 +65,7 @@ void vector_multiply(const MultiplyArgs& args) {
 template <class V>
 void vector_softmax(const SoftmaxArgs& args, uint8_t* scratch) {
   using I = typename V::I;
-  if (args.table[0] < 1u << 24) return portable_softmax(args, scratch);
+  if (args.table[0] < 1u << 24) return kPortableSequence.softmax(args, scratch);
   auto* exponentials = reinterpret_cast<uint32_t*>(scratch);  // of one pixel
   const typename V::F half = V::set1_float(0.5f), close = V::set1_float(0x1p-12f);
   const I zero = V::zero();
@@ -100,7 +100,7 @@ void vector_softmax(const SoftmaxArgs& args, uint8_t* scratch) {
     if (is_close) {
       SoftmaxArgs one = args;
       one.x = x, one.out = out, one.pixels = 1;
-      portable_softmax(one, scratch);
+      kPortableSequence.softmax(one, scratch);
     }
   }
 }
