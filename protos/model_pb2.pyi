@@ -22,6 +22,7 @@ class Encoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ENCODING_UNSPECIFIED: _ClassVar[Encoding]
     DENSE: _ClassVar[Encoding]
     PACKED: _ClassVar[Encoding]
+    BLOCK_SPARSE: _ClassVar[Encoding]
 DTYPE_UNSPECIFIED: DType
 INT8: DType
 UINT8: DType
@@ -32,6 +33,7 @@ FLOAT32: DType
 ENCODING_UNSPECIFIED: Encoding
 DENSE: Encoding
 PACKED: Encoding
+BLOCK_SPARSE: Encoding
 
 class Model(_message.Message):
     __slots__ = ("format_version", "name", "input", "output", "activations", "tensors", "operators", "golden")
@@ -76,7 +78,7 @@ class Activation(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., scale: _Optional[float] = ..., zero_point: _Optional[int] = ...) -> None: ...
 
 class Tensor(_message.Message):
-    __slots__ = ("name", "dtype", "shape", "encoding", "bits", "blob", "inline")
+    __slots__ = ("name", "dtype", "shape", "encoding", "bits", "blob", "inline", "block_rows", "blocks")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +86,8 @@ class Tensor(_message.Message):
     BITS_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     INLINE_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_ROWS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: DType
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -91,7 +95,9 @@ class Tensor(_message.Message):
     bits: int
     blob: BlobRef
     inline: bytes
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., bits: _Optional[int] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., inline: _Optional[bytes] = ...) -> None: ...
+    block_rows: int
+    blocks: int
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., bits: _Optional[int] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., inline: _Optional[bytes] = ..., block_rows: _Optional[int] = ..., blocks: _Optional[int] = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("activation", "raw_table", "multiplier", "channel_affine")

@@ -49,7 +49,7 @@ class _Checker:
         graph = self.graph
         self.require(bool(graph.operators), "there is no operator")
         elements = sum(activation.elements for activation in graph.activations)
-        payload_bytes = sum(tensor.payload_bytes for tensor in graph.tensors)
+        payload_bytes = sum(tensor.counted_bytes for tensor in graph.tensors)
         self.require(elements <= limits.ALL_ACTIVATION_ELEMENTS, "the activations are too large")
         self.require(payload_bytes <= limits.ALL_PAYLOAD_BYTES, "the tensors are too large")
         self.check_input()
@@ -93,6 +93,7 @@ class _Checker:
         self.require(tensor.dtype is dtype, f"{what} is {tensor.dtype.name}, not {dtype.name}")
         self.require(tensor.shape in shapes, f"{what} has the shape {tensor.shape}, not {shapes}")
         self.require(tensor.bits == 0 or what == "weight", f"{what} is packed")
+        self.require(not tensor.is_block_sparse or what == "weight", f"{what} is block-sparse")
         self.used_tensors.add(index)
         return tensor
 
@@ -168,7 +169,8 @@ class _Checker:
         self.require(divides, f"{groups} groups do not divide the channels")
         window = conv.window
         shape = (channels_out, window.kernel_h, window.kernel_w, channels_in // groups)
-        self.use_tensor(conv.weight, g.DType.INT8, [shape], "weight")
+        weight = self.use_tensor(conv.weight, g.DType.INT8, [shape], "weight")
+        self.require(groups == 1 or not weight.is_block_sparse, "a convolution in groups has no block-sparse weight")
         self.check_window(window, x, y)
         self.check_bias_and_requantize(conv, channels_out)
         self.work += y.elements * math.prod(shape[1:])

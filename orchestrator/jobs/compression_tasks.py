@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact

@@ -35,6 +35,8 @@ class GraphBuilder:
     rng: np.random.Generator
     inline_limit: int = 4096
     fused_clamps: bool = True
+    block_rows: int = 0  # of the weights of convolutions and linears from here on; 0 for dense ones
+    block_density: float = 1.0
     model: pb.Model = field(default_factory=lambda: pb.Model(format_version=1, name="random"))
     blobs: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -55,6 +57,18 @@ class GraphBuilder:
         payload = pack(array, bits) if bits else array.astype(array.dtype.newbyteorder("<")).tobytes()
         message = self.model.tensors.add(name=f"t{len(self.model.tensors)}", dtype=dtype, shape=array.shape, bits=bits)
         message.encoding = pb.PACKED if bits else pb.DENSE
+        return self._store(message, payload)
+
+    def sparse_tensor(self, array: np.ndarray, block_rows: int, bits: int = 0) -> int:
+        """Weights whose zero blocks of `block_rows` x 4 are left out."""
+        payload, blocks = pack_blocks(array, block_rows, bits)
+        message = self.model.tensors.add(
+            name=f"t{len(self.model.tensors)}", dtype=pb.INT8, shape=array.shape, bits=bits
+        )
+        message.encoding, message.block_rows, message.blocks = pb.BLOCK_SPARSE, block_rows, blocks
+        return self._store(message, payload)
+
+    def _store(self, message: pb.Tensor, payload: bytes) -> int:
         if len(payload) <= self.inline_limit:
             message.inline = payload
         else:
@@ -92,7 +106,13 @@ class GraphBuilder:
         high = 127 if bits == 8 else 2 ** (bits - 1) - 1
         low = -127 if bits == 8 else -(2 ** (bits - 1))
         values = self.rng.integers(low, high, shape, endpoint=True).astype(np.int8)
-        return self.tensor(values, 0 if bits == 8 else bits), (high - low) / 3.5
+        packed_bits, spread = 0 if bits == 8 else bits, (high - low) / 3.5
+        if self.block_rows == 0:
+            return self.tensor(values, packed_bits), spread
+        values = keep_blocks(values, self.block_rows, self.block_density, self.rng)
+        return self.sparse_tensor(values, self.block_rows, packed_bits), spread * math.sqrt(
+            max(self.block_density, 0.05)
+        )
 
     # Operators
 
@@ -332,6 +352,33 @@ def pack(values: np.ndarray, bits: int) -> bytes:
     return np.packbits(fields.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little").tobytes()
 
 
+def pack_blocks(values: np.ndarray, block_rows: int, bits: int = 0) -> tuple[bytes, int]:
+    """The payload of a block-sparse tensor and how many blocks it holds."""
+    outputs, last = values.shape[0], values.shape[-1]
+    runs = values.reshape(outputs, -1, last)
+    index, blocks = bytearray(), []
+    for first in range(0, outputs, block_rows):
+        stored = []
+        for tap in range(runs.shape[1]):
+            for column in range(0, last, 4):
+                block = np.zeros((block_rows, 4), dtype=np.int8)
+                part = runs[first : first + block_rows, tap, column : column + 4]
+                block[: part.shape[0], : part.shape[1]] = part
+                stored.append(bool(block.any()))
+                blocks += [pack(block.reshape(1, -1), bits or 8)] if block.any() else []
+        index += np.packbits(stored, bitorder="little").tobytes()
+    return bytes(index) + b"".join(blocks), len(blocks)
+
+
+def keep_blocks(values: np.ndarray, block_rows: int, density: float, rng: np.random.Generator) -> np.ndarray:
+    """The same weights with all but a share of `density` of the blocks, chosen at random, set to 0."""
+    outputs, last = values.shape[0], values.shape[-1]
+    runs = values.reshape(outputs, -1, last)
+    kept = rng.random((-(-outputs // block_rows), runs.shape[1], -(-last // 4))) < density
+    mask = kept.repeat(block_rows, axis=0)[:outputs].repeat(4, axis=2)[:, :, :last]
+    return np.where(mask, runs, 0).astype(np.int8).reshape(values.shape)
+
+
 def random_model(seed: int, *, largest_side: int = 13, largest_channels: int = 37) -> BuiltModel:
     """A model of one to eight random operators, made from nothing but the seed."""
     rng = np.random.default_rng(seed)
@@ -360,6 +407,9 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
     spatial += ["permute", "reshape", "matmul", "matmul", "attention", "scale_channels"]
     kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear", "linear", "rule_table"] * 2)]))
     options = {"bits": bits, "by_shift": by_shift, "bias": has_bias}
+    is_sparse = kind in ("linear", "pointwise", "conv2d") and rng.random() < 0.35
+    builder.block_rows = int(rng.choice([4, 8, 16])) if is_sparse else 0
+    builder.block_density = float(rng.choice([0.0, 0.1, 0.25, 0.5, 1.0]))
     match kind:
         case "linear":
             return builder.linear(x, int(rng.integers(1, 150)), **options)

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "blocks.h"
 #include "format_limits.h"
 
 namespace espalier {
@@ -67,6 +68,10 @@ void Tensors::decode(const Model& model, uint32_t index, Bytes payload) {
     case DType::kInt8: {
       std::vector<int8_t>& values = int8_[index];
       values.resize(t.elements());
+      if (t.is_block_sparse()) {
+        decode_blocks(t, payload, values.data());
+        break;
+      }
       if (t.bits == 0) {
         std::memcpy(values.data(), payload.data, payload.size);
         break;

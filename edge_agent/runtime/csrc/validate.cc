@@ -35,7 +35,7 @@ class Checker {
   void check_totals() const {
     uint64_t elements = 0, payload_bytes = 0;
     for (const Activation& a : model_.activations) elements += a.elements();
-    for (const Tensor& t : model_.tensors) payload_bytes += t.payload_bytes();
+    for (const Tensor& t : model_.tensors) payload_bytes += t.counted_bytes();
     require(elements <= limits::kAllActivationElements, "the activations are too large");
     require(payload_bytes <= limits::kAllPayloadBytes, "the tensors are too large");
   }
@@ -58,7 +58,8 @@ class Checker {
   void use(uint32_t index, DType dtype, std::initializer_list<Shape> shapes, bool may_be_packed = false) {
     require(index < model_.tensors.size(), "an index is not a tensor");
     const Tensor& t = model_.tensors[index];
-    require(t.dtype == dtype && (t.bits == 0 || may_be_packed), "a tensor has the wrong type for its use");
+    const bool is_plain = t.bits == 0 && !t.is_block_sparse();
+    require(t.dtype == dtype && (is_plain || may_be_packed), "a tensor has the wrong type for its use");
     require(std::find(shapes.begin(), shapes.end(), t.shape) != shapes.end(), "a tensor has the wrong shape for its use");
     used_[index] = true;
   }
@@ -96,6 +97,7 @@ class Checker {
     const uint32_t in = x.shape[2], out = y.shape[2];
     require(c.groups >= 1 && in % c.groups == 0 && out % c.groups == 0, "groups do not divide the channels");
     use(c.weight, DType::kInt8, {{out, c.window.kernel_h, c.window.kernel_w, in / c.groups}}, true);
+    require(c.groups == 1 || !model_.tensors[c.weight].is_block_sparse(), "a convolution in groups has block-sparse weights");
     check_window(c.window, x, y);
     if (c.bias) use(*c.bias, DType::kInt32, {{out}});
     check_requantize(c.requantize, out);
