@@ -73,6 +73,6 @@ def build(
     bare = Artifact(serialise(message), blobs)
     golden = golden_vectors(bare.load(path="reference"), samples.inputs)
     message.golden.sha256, message.golden.size_bytes = hashlib.sha256(golden).digest(), len(golden)
-    artifact = Artifact(serialise(message), {**blobs, message.golden.sha256: golden})
+    artifact = Artifact(serialise(message), {**blobs, message.golden.sha256: golden}, quantized.recipe)
     check_golden(artifact.load(), golden)
     return artifact

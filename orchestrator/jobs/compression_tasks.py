@@ -49,7 +49,7 @@ def make_candidate(
         "accuracy": evaluate(engine, splits.choose).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
-        "recipe_json": recipe.to_json(),
+        "recipe_json": (artifact.recipe or recipe).to_json(),
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy

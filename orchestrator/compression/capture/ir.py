@@ -215,6 +215,16 @@ def multiply_accumulates(graph: FloatGraph) -> dict[str, int]:
     }
 
 
+def operator_names(graph: FloatGraph) -> dict[str, str]:
+    """By node: the user's module path where an operator has weights of its own, else torch's name for the operation."""
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        path = node.weight_name.removesuffix(".weight") if isinstance(node, Weighted) else ""
+        taken = {*names.values(), *(other.name for other in graph.nodes)}
+        names[node.name] = path if path and path not in taken else node.name
+    return names
+
+
 def total_macs(graph: FloatGraph) -> int:
     return sum(multiply_accumulates(graph).values())
 

@@ -13,6 +13,7 @@ from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
+from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
@@ -20,6 +21,7 @@ from orchestrator.compression.recipe import Recipe
 
 OnProgress = Callable[[float, str], None]
 
+_SENSITIVITY_SHARE = 0.7  # of the time, where bits are chosen first
 _MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
 
 
@@ -68,11 +70,17 @@ def quantize(
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
     _refuse_hopeless(graph, recipe)
-    walk = _Walk(graph, recipe, _affordable(graph, samples[: recipe.calibration_count]), input_range)
+    samples = _affordable(graph, samples[: recipe.calibration_count])
+    begun = 0.0
+    if recipe.is_mixed and not recipe.layer_bits:
+        begun = _SENSITIVITY_SHARE
+        recipe = choose_bits(graph, samples, recipe, on_progress=part_of(on_progress, 0.0, begun))
+    report = part_of(on_progress, begun, 1.0)
+    walk = _Walk(graph, recipe, samples, input_range)
     for index, node in enumerate(graph.nodes):
         walk.step(node)
-        if on_progress:
-            on_progress((index + 1) / len(graph.nodes), f"quantizing {node.name}")
+        if report:
+            report((index + 1) / len(graph.nodes), f"quantizing {node.name}")
     return QuantizedGraph(graph, recipe, walk.grids, walk.plans)
 
 
@@ -89,6 +97,7 @@ class _Walk:
         self.real = {graph.input: self.grids[graph.input].quantize(self.intended[graph.input])}
         self.plans: dict[str, Plan] = {}
         self.finished = dict(zip((node.name for node in graph.nodes), ir.last_reads(graph), strict=True))
+        self.names = ir.operator_names(graph)
 
     def step(self, node: ir.Node) -> None:
         intended = node.compute(*(self.intended[name] for name in node.inputs))
@@ -129,8 +138,9 @@ class _Walk:
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]
         real_input = source.dequantize(self.real[node.inputs[0]])
-        statistics = input_statistics(node, real_input)
-        integers = quantize_weights(node, statistics, source, output, self.recipe)
+        bits = self.recipe.bits_of(self.names[node.name])
+        statistics = input_statistics(node, real_input, intended_input if self.recipe.compensates(bits) else None)
+        integers = quantize_weights(node, statistics, source, output, self.recipe, bits)
         bias = node.bias
         if self.recipe.correct_bias:
             wanted = _channel_means(node.accumulate(intended_input, node.weight, node.bias))
@@ -138,6 +148,7 @@ class _Walk:
         return WeightedPlan(
             node=node,
             input_grid=source,
+            weight_bits=bits,
             weight=integers.weight,
             bias=quantize_bias(bias, integers.scales, source, what=node.name),
             weight_scales=integers.scales,
@@ -145,6 +156,11 @@ class _Walk:
                 integers.scales * source.scale, output, self.recipe.scheme, low=node.low, high=node.high, what=node.name
             ),
         )
+
+
+def part_of(report: OnProgress | None, start: float, end: float) -> OnProgress | None:
+    """`report` for work that is only a part of the whole."""
+    return None if report is None else lambda done, words: report(start + (end - start) * done, words)
 
 
 def _channel_means(x: Tensor) -> Tensor:

@@ -5,6 +5,10 @@ feature map is the patch. With D the error of a row of weights [K] and x a patch
 mean taken out, is D H D^T with H the covariance of the patches. The mean is left to the bias, which corrects it
 exactly.
 
+Where the inputs have drifted from what they should be, x + d, because earlier layers are rounded already, weights that
+leave the output as it was intended are not the float ones but W + W E[d x^T] H^-1, the least squares solution; rounding
+then aims at those. Li et al. 2025 (GPTAQ), arXiv:2504.02692, has the same correction for GPTQ.
+
 Shape letters: G groups, K inputs of a row, P patches.
 """
 
@@ -25,21 +29,35 @@ _CHUNK_SAMPLES = 16
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """Of the inputs a layer really gets, every earlier layer in integers; wide layers have the diagonal only."""
+    """Of the inputs a layer really gets, every earlier layer in integers; wide layers have the diagonal only.
+
+    `drift_GKK` is E[d x^T], where it was asked for.
+    """
 
     diagonal_GK: Tensor  # noqa: N815 (shape letters)
     covariance_GKK: Tensor | None  # noqa: N815
+    drift_GKK: Tensor | None = None  # noqa: N815
 
 
-def input_statistics(node: ir.Weighted, x: Tensor) -> InputStatistics:
-    """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F]."""
-    x_GPK = _patches(node, x)
-    x_GPK = x_GPK - x_GPK.mean(dim=1, keepdim=True)
+def input_statistics(node: ir.Weighted, x: Tensor, intended: Tensor | None = None) -> InputStatistics:
+    """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F].
+
+    Args:
+        intended: what the same inputs should have been.
+    """
+    x_GPK = _centred(_patches(node, x))
     patches, row_inputs = x_GPK.shape[1:]
     diagonal_GK = (x_GPK**2).mean(dim=1)
     if row_inputs > MAX_ROW_INPUTS:
         return InputStatistics(diagonal_GK, None)
-    return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches)
+    drift_GKK = None
+    if intended is not None:
+        drift_GKK = (_centred(_patches(node, intended)) - x_GPK).mT @ x_GPK / patches
+    return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches, drift_GKK)
+
+
+def _centred(x_GPK: Tensor) -> Tensor:
+    return x_GPK - x_GPK.mean(dim=1, keepdim=True)
 
 
 def _patches(node: ir.Weighted, x: Tensor) -> Tensor:
