@@ -16,10 +16,14 @@ from orchestrator.compression.errors import CaptureError
 
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
+    folded: dict[str, bool] = {}  # of two in a row neither can be trained on by itself
     for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
         before = graph.producer(norm.inputs[0])
         is_private = len(graph.readers(norm.inputs[0])) == 1 and norm.inputs[0] != graph.output
         if isinstance(before, ir.Weighted) and is_private and (before.low, before.high) == (-math.inf, math.inf):
+            is_first = not folded.get(before.name)
+            before.unfolded = ir.Unfolded(before.weight, before.bias, norm) if is_first else None
+            folded[before.name] = True
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)
             before.bias = before.bias * norm.scale + norm.shift

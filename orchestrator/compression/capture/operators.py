@@ -125,12 +125,15 @@ def _batch_norm(call: Call) -> ir.Node:
     if mean is None or variance is None:
         call.refuse("has no running statistics (track_running_stats=False)")
     weight, bias = call.constant("weight"), call.constant("bias")
-    scale = 1 / torch.sqrt(variance.tensor + call["eps"])
-    if weight is not None:
-        scale = scale * weight.tensor
-    shift = -mean.tensor * scale + (bias.tensor if bias else 0.0)
-    names = (weight.name if weight else "", bias.name if bias else "", mean.name, variance.name)
-    return ir.BatchNorm(**call.base(), scale=scale, shift=shift, names=names)
+    return ir.BatchNorm(
+        **call.base(),
+        gamma=weight.tensor if weight else torch.ones_like(mean.tensor),
+        beta=bias.tensor if bias else torch.zeros_like(mean.tensor),
+        mean=mean.tensor,
+        variance=variance.tensor,
+        eps=float(call["eps"]),
+        names=(weight.name if weight else "", bias.name if bias else "", mean.name, variance.name),
+    )
 
 
 def _add(call: Call) -> ir.Node:

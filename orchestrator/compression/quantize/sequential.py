@@ -176,7 +176,7 @@ def _affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
 def _refuse_hopeless(graph: ir.FloatGraph, recipe: Recipe) -> None:
     """Two bits without training ruin a depthwise network (-17 points and more in every published table)."""
     depthwise = [node.name for node in graph.nodes if isinstance(node, ir.Conv) and node.is_depthwise]
-    if recipe.weight_bits == 2 and depthwise:
+    if recipe.weight_bits == 2 and depthwise and recipe.training is None:
         raise QuantizationError(
             f"2-bit weights without training ruin depthwise convolutions (here {', '.join(depthwise[:3])}); "
             "use weight_bits 4, the nearest that works"
