@@ -35,6 +35,11 @@ def evaluate(model: Artifact | Engine, split: Split) -> Evaluation:
     Raises:
         DataError: the split is empty, its images are not of the model's shape, or the model takes no raw pixels.
     """
+    return Evaluation(predict(model, split) == split.labels)
+
+
+def predict(model: Artifact | Engine, split: Split) -> npt.NDArray[np.int64]:
+    """The class that the engine answers for every sample, [N]; raises what `evaluate` raises."""
     require_samples(split, what="an evaluation")
     engine = model.load() if isinstance(model, Artifact) else model
     graph = engine.graph
@@ -48,7 +53,7 @@ def evaluate(model: Artifact | Engine, split: Split) -> Evaluation:
         batch = split.inputs[start : start + _BATCH]
         output = np.frombuffer(engine.infer_batch(batch.tobytes(), raw=True), np.int8).reshape(len(batch), classes)
         predicted[start : start + len(batch)] = output.argmax(axis=1)
-    return Evaluation(predicted == split.labels)
+    return predicted
 
 
 def evaluate_network(network: nn.Module, split: Split, *, preprocessing: Preprocessing) -> Evaluation:

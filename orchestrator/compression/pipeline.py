@@ -15,9 +15,11 @@ from edge_agent.runtime import check_golden
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.capture import capture
 from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
+from orchestrator.compression.gate import ALLOWED_DROP, measure_loss, require_kept, require_labels_of
 from orchestrator.compression.golden import golden_vectors
 from orchestrator.compression.lower import lower
 from orchestrator.compression.lower.model import serialise
+from orchestrator.compression.qat import Checkpoints, train_quantized
 from orchestrator.compression.quantize import QuantizedGraph, quantize
 from orchestrator.compression.recipe import Recipe
 from orchestrator.datasets.splits import Split, Splits
@@ -26,20 +28,47 @@ OnProgress = Callable[[float, str], None]
 
 
 def compress(
-    model: nn.Module, splits: Splits, recipe: Recipe, *, name: str, on_progress: OnProgress | None = None
+    model: nn.Module,
+    splits: Splits,
+    recipe: Recipe,
+    *,
+    name: str,
+    fp32: nn.Module | None = None,
+    max_accuracy_drop: float | None = ALLOWED_DROP,
+    checkpoints: Checkpoints | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Artifact:
-    """Turn a trained network into a model by `recipe`; reads no split but `calibrate`, and no labels.
+    """Turn a trained network into a model by `recipe`, and let it out only if it kept its accuracy.
+
+    Quantization reads `calibrate` and no labels; a recipe with `training` reads `train` too. What comes out is judged
+    on `choose` (see `gate`), which no method sees.
 
     Args:
         model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
         name: what applications call the model, the same for every version.
+        fp32: what accuracy is compared with, where `model` is not the original any more (it was pruned).
+        max_accuracy_drop: what may be lost, as a share; None lets everything out.
+        checkpoints: where a training that is interrupted goes on.
 
     Raises:
-        CaptureError, WeightError, QuantizationError, DataError: see `orchestrator.compression.errors`.
+        AccuracyLostError: more was lost than is allowed.
+        CaptureError, WeightError, QuantizationError, DataError, TrainingError: see `orchestrator.compression.errors`.
     """
     preprocessing = Preprocessing.of(splits)
-    quantized = quantize_network(model, splits.calibrate, recipe, preprocessing=preprocessing, on_progress=on_progress)
-    return build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
+    require_labels_of(model, splits.calibrate, preprocessing=preprocessing, what="the calibrate split")
+    if recipe.training is None:
+        quantized = quantize_network(
+            model, splits.calibrate, recipe, preprocessing=preprocessing, on_progress=on_progress
+        )
+    else:
+        quantized = train_quantized(
+            model, splits.train, splits.calibrate, recipe,
+            preprocessing=preprocessing, checkpoints=checkpoints, on_progress=on_progress,
+        )  # fmt: skip
+    artifact = build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
+    if max_accuracy_drop is not None:
+        require_kept(measure_loss(fp32 or model, artifact, splits, preprocessing=preprocessing), max_accuracy_drop)
+    return artifact
 
 
 def quantize_network(

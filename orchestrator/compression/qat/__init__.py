@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from orchestrator.compression.qat.train import train_quantized
+from orchestrator.compression.qat.train import Checkpoints, Saved, train_quantized
 
-__all__ = ["train_quantized"]
+__all__ = ["Checkpoints", "Saved", "train_quantized"]

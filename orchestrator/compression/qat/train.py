@@ -8,12 +8,14 @@ weights, scales and offsets have gradients of very different sizes: Kingma & Ba 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator.compression.capture import capture
+from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
 from orchestrator.compression.errors import RecipeError, TrainingError
 from orchestrator.compression.evaluation import predict_logits
@@ -29,7 +31,24 @@ _GRID_SHARE = 0.3  # of the learning rate, for steps and offsets of grids
 _FROZEN_SHARE = 0.25  # of all steps, at the end: batch norm as it will be folded
 _STARTING_SHARE = 0.1  # of the time: calibration and the teacher's answers
 
-OnEpochEnd = Callable[[int, nn.Module], None]
+
+@dataclass(frozen=True)
+class Saved:
+    """What an interrupted training left: weights after `epochs_done`, and the recipe with all that was chosen."""
+
+    epochs_done: int
+    weights: bytes
+    recipe: Recipe
+
+
+class Checkpoints(Protocol):
+    """Where a training keeps what it would need to go on."""
+
+    def latest(self) -> Saved | None: ...
+
+    def keep(self, saved: Saved) -> None:
+        """Called at the end of each epoch."""
+        ...
 
 
 def train_quantized(
@@ -40,17 +59,14 @@ def train_quantized(
     *,
     preprocessing: Preprocessing,
     teacher: nn.Module | None = None,
-    first_epoch: int = 0,
-    restore: Callable[[nn.Module], None] | None = None,
+    checkpoints: Checkpoints | None = None,
     on_progress: OnProgress | None = None,
-    on_epoch_end: OnEpochEnd | None = None,
 ) -> QuantizedGraph:
     """Quantize `model` by `recipe`, whose `training` says how long and how fast; `model` itself stays as it is.
 
     Args:
         teacher: what it learns from; `model` where there is none.
-        first_epoch, restore: to go on after an interruption: epochs done, and what loads the weights they left into the
-            network it is given (those that `on_epoch_end` was called with).
+        checkpoints: where it goes on after an interruption; only Adam's moments are lost.
 
     Raises:
         RecipeError: the recipe has no training.
@@ -60,17 +76,21 @@ def train_quantized(
     if training is None:
         raise RecipeError("the recipe has no `training`; quantize without it, or say how long to train")
     require_samples(train, at_least=2, what="training")
+    saved = checkpoints.latest() if checkpoints else None
+    if saved is not None:
+        recipe = saved.recipe  # bits that were chosen are not chosen again
     start = starting_point(
         model, calibrate, recipe, preprocessing=preprocessing, on_progress=part_of(on_progress, 0.0, _STARTING_SHARE)
     )
     network = QuantizedNetwork(start)
-    if restore is not None:
-        restore(network)
-    soft = predict_logits(teacher or model, train.inputs, preprocessing)
+    if saved is not None:
+        load_checkpoint(network, saved.weights)
+    lesson = _Lesson(train, predict_logits(teacher or model, train.inputs, preprocessing), preprocessing)
     _minimise(
-        network, train, soft, training, preprocessing, first_epoch, part_of(on_progress, _STARTING_SHARE, 1.0),
-        on_epoch_end,
+        network, lesson, training, saved.epochs_done if saved else 0, checkpoints,
+        part_of(on_progress, _STARTING_SHARE, 1.0),
     )  # fmt: skip
+    network.eval()
     return trained_graph(network)
 
 
@@ -96,34 +116,45 @@ def starting_point(
     )
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """Images, and what the teacher answers to them: logits [N, classes]."""
+
+    train: Split
+    soft: Tensor
+    preprocessing: Preprocessing
+
+    def loss(self, network: nn.Module, indices: Tensor, training: QuantizedTraining) -> Tensor:
+        logits = network(images_to_tensor(self.train.inputs[indices.numpy()], self.preprocessing))
+        labels = labels_to_tensor(self.train.labels[indices.numpy()])
+        return distillation_loss(logits, self.soft[indices], labels, training.temperature, training.alpha)
+
+
 def _minimise(
     network: QuantizedNetwork,
-    train: Split,
-    soft: Tensor,
+    lesson: _Lesson,
     training: QuantizedTraining,
-    preprocessing: Preprocessing,
     first_epoch: int,
+    checkpoints: Checkpoints | None,
     on_progress: OnProgress | None,
-    on_epoch_end: OnEpochEnd | None,
 ) -> None:
+    samples = len(lesson.train)
     schedule = Schedule(
         epochs=training.epochs,
-        batch_size=min(training.batch_size, len(train)),
+        batch_size=min(training.batch_size, samples),
         learning_rate=training.learning_rate,
         seed=training.seed,
         first_epoch=first_epoch,
     )
-    labels = labels_to_tensor(train.labels)
     optimizer = _optimizer(network)
-    steps_per_epoch = schedule.steps_per_epoch(len(train))
+    steps_per_epoch = schedule.steps_per_epoch(samples)
     total, step = schedule.epochs * steps_per_epoch, first_epoch * steps_per_epoch
     network.train()
-    for epoch, indices in schedule.batches(len(train)):
+    for epoch, indices in schedule.batches(samples):
         network.is_live = step < (1 - _FROZEN_SHARE) * total
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate * group["share"] * one_cycle(step / total)
-        logits = network(images_to_tensor(train.inputs[indices.numpy()], preprocessing))
-        loss = distillation_loss(logits, soft[indices], labels[indices], training.temperature, training.alpha)
+        loss = lesson.loss(network, indices, training)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if not math.isfinite(loss.item()):
@@ -133,9 +164,8 @@ def _minimise(
         if on_progress and (step % max(total // 100, 1) == 0 or step == total):
             words = f"training quantized: epoch {epoch + 1}/{schedule.epochs}, loss {loss.item():.3f}"
             on_progress(step / total, words)
-        if on_epoch_end and step % steps_per_epoch == 0:
-            on_epoch_end(epoch + 1, network)
-    network.eval()
+        if checkpoints and step % steps_per_epoch == 0:
+            checkpoints.keep(Saved(epoch + 1, save_checkpoint(network), network.start.recipe))
 
 
 def _optimizer(network: QuantizedNetwork) -> torch.optim.Adam:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import DataError, QuantizationError
+from orchestrator.compression.errors import DataError, QuantizationError, WeightError
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
 from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
+from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
 from orchestrator.compression.recipe import Recipe
@@ -63,14 +65,17 @@ def quantize(
     Raises:
         DataError: there are no samples, or they are not finite.
         WeightError: a layer is dead on all samples.
+        InfeasibleError: the recipe would ruin this network; it names the nearest plan that does not.
         QuantizationError: the recipe cannot work on this network.
     """
     if len(samples) == 0:
         raise DataError("quantization needs calibration samples; a few hundred are enough")
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
-    _refuse_hopeless(graph, recipe)
     samples = _affordable(graph, samples[: recipe.calibration_count])
+    hopeless = hopeless_layers(graph, recipe)
+    if hopeless:
+        raise refusal(recipe, hopeless, measure_sensitivity(graph, samples, recipe))
     begun = 0.0
     if recipe.is_mixed and not recipe.layer_bits:
         begun = _SENSITIVITY_SHARE
@@ -101,6 +106,11 @@ class _Walk:
 
     def step(self, node: ir.Node) -> None:
         intended = node.compute(*(self.intended[name] for name in node.inputs))
+        if isinstance(node, ir.Weighted) and _varies(self.intended[node.inputs[0]]) and not _varies(intended):
+            raise WeightError(
+                f"the output of {node.name} never changes over the calibration samples, so nothing behind it can "
+                "depend on the input"
+            )
         grid, plan = self.plan(node, intended)
         self.intended[node.output] = intended
         self.grids[node.output], self.plans[node.name] = grid, plan
@@ -163,6 +173,12 @@ def part_of(report: OnProgress | None, start: float, end: float) -> OnProgress |
     return None if report is None else lambda done, words: report(start + (end - start) * done, words)
 
 
+def _varies(x: Tensor) -> bool:
+    """Whether any channel has two different values, over samples and positions."""
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    return bool((x.amax(dim=axes) != x.amin(dim=axes)).any())
+
+
 def _channel_means(x: Tensor) -> Tensor:
     return x.mean(dim=[axis for axis in range(x.ndim) if axis != 1])
 
@@ -171,13 +187,3 @@ def _affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
     """As many samples as keep the largest feature map within memory; at least one."""
     largest = max(math.prod(shape) for shape in graph.shapes.values())
     return samples[: max(_MAX_VALUES // largest, 1)]
-
-
-def _refuse_hopeless(graph: ir.FloatGraph, recipe: Recipe) -> None:
-    """Two bits without training ruin a depthwise network (-17 points and more in every published table)."""
-    depthwise = [node.name for node in graph.nodes if isinstance(node, ir.Conv) and node.is_depthwise]
-    if recipe.weight_bits == 2 and depthwise and recipe.training is None:
-        raise QuantizationError(
-            f"2-bit weights without training ruin depthwise convolutions (here {', '.join(depthwise[:3])}); "
-            "use weight_bits 4, the nearest that works"
-        )

@@ -16,7 +16,7 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import RecipeError, TrainingError
 from orchestrator.compression.evaluation import evaluate, evaluate_network, predict_logits
 from orchestrator.compression.pipeline import build
-from orchestrator.compression.qat import train_quantized
+from orchestrator.compression.qat import Saved, train_quantized
 from orchestrator.compression.qat.grids import LearnedGrid
 from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.qat.plans import trained_graph
@@ -38,6 +38,22 @@ def two_bits(scheme: Scheme, training: QuantizedTraining = SHORT) -> Recipe:
     return Recipe(scheme=scheme, weight_bits=2, training=training)
 
 
+class Kept:
+    """Checkpoints in memory; stops training after `stop_after` epochs, as a worker that dies would."""
+
+    def __init__(self, saved: Saved | None = None, stop_after: int = 100) -> None:
+        self.saved, self.stop_after, self.epochs = saved, stop_after, []  # type: ignore[var-annotated]
+
+    def latest(self) -> Saved | None:
+        return self.saved
+
+    def keep(self, saved: Saved) -> None:
+        self.saved = saved
+        self.epochs.append(saved.epochs_done)
+        if saved.epochs_done == self.stop_after:
+            raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def learned(
     _trained: dict[str, nn.Module], digits: Splits, preprocessing: Preprocessing
@@ -45,13 +61,17 @@ def learned(
     """By scheme: the trained graph, and what the network that was trained answers, on its output's grid."""
     found = {}
     for scheme in Scheme:
-        kept: list[QuantizedNetwork] = []
+        kept = Kept()
         graph = train_quantized(
-            _trained["residual"], digits.train, digits.calibrate, two_bits(scheme), preprocessing=preprocessing,
-            on_epoch_end=lambda done, network, kept=kept: kept.append(network),
+            _trained["residual"], digits.train, digits.calibrate, two_bits(scheme),
+            preprocessing=preprocessing, checkpoints=kept,
         )  # fmt: skip
+        start = starting_point(_trained["residual"], digits.calibrate, two_bits(scheme), preprocessing=preprocessing)
+        network = QuantizedNetwork(start)
+        assert kept.saved is not None
+        load_checkpoint(network, kept.saved.weights)
         with torch.no_grad():
-            answers = kept[-1].eval()(images_to_tensor(digits.certify.inputs, preprocessing))
+            answers = network.eval()(images_to_tensor(digits.certify.inputs, preprocessing))
         grid = graph.grids[graph.graph.output]
         found[scheme] = (graph, torch.round(answers.to(torch.float64) / grid.scale).numpy() + grid.zero_point)
     return found
@@ -147,26 +167,27 @@ def test_every_operator_trains_and_runs_as_it_was_simulated(digits: Splits, prep
     assert np.array_equal(np.frombuffer(raw, np.int8).reshape(simulated.shape), simulated)
 
 
-def test_an_interrupted_training_goes_on_from_its_last_epoch(
+def test_an_interrupted_training_goes_on_from_its_last_epoch_with_the_bits_it_had_chosen(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
-    recipe = two_bits(Scheme.INTEGER, QuantizedTraining(epochs=2, batch_size=128, learning_rate=1e-3))
-    saved: dict[int, bytes] = {}
+    training = QuantizedTraining(epochs=2, batch_size=128, learning_rate=1e-3)
+    recipe = Recipe(mean_bits=2.5, training=training)
 
-    def keep(done: int, network: nn.Module) -> None:
-        saved[done] = save_checkpoint(network)
-
-    def run(**resume: object) -> list[int]:
-        epochs: list[int] = []
-        train_quantized(
-            trained("residual"), digits.train, digits.calibrate, recipe, preprocessing=preprocessing,
-            on_epoch_end=lambda done, network: (epochs.append(done), keep(done, network)), **resume,
+    def run(checkpoints: Kept) -> QuantizedGraph:
+        return train_quantized(
+            trained("small"), digits.train, digits.calibrate, recipe,
+            preprocessing=preprocessing, checkpoints=checkpoints,
         )  # fmt: skip
-        return epochs
 
-    assert run() == [1, 2]
-    first = saved[1]
-    assert run(first_epoch=1, restore=lambda network: load_checkpoint(network, first)) == [2]
+    killed = Kept(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed)
+    assert killed.saved is not None
+    resumed = Kept(killed.saved)
+    graph = run(resumed)
+    assert resumed.epochs == [2]
+    assert graph.recipe == killed.saved.recipe
+    assert graph.recipe.layer_bits
 
 
 def test_training_leaves_the_float_network_as_it_was_and_needs_a_recipe_for_it(
