@@ -108,7 +108,7 @@ class Job(_message.Message):
     def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., stage: _Optional[str] = ..., progress: _Optional[float] = ..., message: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., decision_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., rollout_id: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., spec_yaml: _Optional[str] = ..., working_dir_sha256: _Optional[bytes] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict")
+    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict", "fp32_accuracy")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class Candidate(_message.Message):
     MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FOR_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FP32_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_sha256: bytes
     accuracy: float
@@ -125,7 +126,8 @@ class Candidate(_message.Message):
     measurements: _containers.RepeatedCompositeFieldContainer[_model_pb2.Measurement]
     chosen_for: _containers.RepeatedScalarFieldContainer[str]
     verdict: str
-    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ...) -> None: ...
+    fp32_accuracy: float
+    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ..., fp32_accuracy: _Optional[float] = ...) -> None: ...
 
 class JobList(_message.Message):
     __slots__ = ("jobs", "revision")

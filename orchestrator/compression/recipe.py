@@ -53,7 +53,7 @@ class QuantizedTraining:
 
     epochs: int = 6
     batch_size: int = 128
-    learning_rate: float = 0.02
+    learning_rate: float = 0.002
     temperature: float = 4.0
     alpha: float = 0.9
     seed: int = 0

@@ -15,16 +15,17 @@ from edge_agent.runtime.engine import Engine
 from edge_agent.runtime.model import parse_model
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.certificate import compare_paired
+from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
-from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Split, Splits
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef
-from orchestrator.jobs.repair_data import RepairData
+from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
+from orchestrator.jobs.repair_data import RepairData, joined
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
 from protos import model_pb2
@@ -38,15 +39,28 @@ def make_candidate(
     """Prune and train back, where asked; compress; judge on the choose split."""
     context.set_up()
     control_plane = context.control_plane()
-    network = load_network(order.network, control_plane)
+    fp32 = network = load_network(order.network, control_plane)
     if order.spec.prune is not None:
         network = _pruned(context, order, network, splits, returned)
-    quantize = order.spec.quantize
-    recipe = Recipe(scheme=Scheme(quantize.scheme), weight_bits=quantize.weight_bits)
-    artifact = compress(network, splits, recipe, name=order.model_name, on_progress=context.report.part(0.5, 0.9))
+    recipe = recipe_for(order.spec.quantize, seed=order.seed)
+    checkpoints = None
+    if recipe.training is not None:
+        checkpoints = QuantizedEpochs(control_plane, order.inputs, save_checkpoint(network))
+        if returned:
+            splits = dataclasses.replace(splits, train=joined(splits.train, returned.train))
+    artifact = compress(
+        network,
+        splits,
+        recipe,
+        name=order.model_name,
+        max_accuracy_drop=None,  # whether it may leave is each target's to say
+        checkpoints=checkpoints,
+        on_progress=context.report.part(0.5, 0.9),
+    )
     engine = artifact.load()
     metrics: dict[str, Any] = {
         "accuracy": evaluate(engine, splits.choose).accuracy,
+        "fp32_accuracy": evaluate_network(fp32, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         "recipe_json": (artifact.recipe or recipe).to_json(),

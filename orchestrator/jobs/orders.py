@@ -60,9 +60,13 @@ class StudentOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateOrder:
-    """Which candidate to make of which network; `learning` says how what pruning broke is trained back."""
+    """Which candidate to make of which network; `learning` says how what pruning broke is trained back.
+
+    `inputs` are those of the whole stage; epochs of quantization-aware training are kept under keys made from them.
+    """
 
     spec: CandidateSpec
+    inputs: StageInputs
     network: NetworkRef
     teacher: NetworkRef
     learning: StudentSpec

@@ -173,14 +173,6 @@ class JobPipeline:
     def _candidate(self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, student: NetworkRef) -> Made:
         stage = _stage_of(spec)
         learning = self._learning(teacher)
-        order = CandidateOrder(
-            spec=spec,
-            network=student,
-            teacher=teacher,
-            learning=learning,
-            model_name=self._spec.model_name,
-            seed=self._spec.seed,
-        )
         parameters: dict[str, Any] = {
             "prune": None if spec.prune is None else asdict(spec.prune),
             "quantize": asdict(spec.quantize),
@@ -194,6 +186,15 @@ class JobPipeline:
             student=student.checkpoint,
             teacher=teacher.checkpoint,
         )
+        order = CandidateOrder(
+            spec=spec,
+            inputs=inputs,
+            network=student,
+            teacher=teacher,
+            learning=learning,
+            model_name=self._spec.model_name,
+            seed=self._spec.seed,
+        )
         output = self._stages.run(
             stage, inputs, lambda: self._ray.make_candidate(stage, order, data.splits, data.returned)
         )
@@ -202,6 +203,7 @@ class JobPipeline:
             name=spec.name,
             model_digest=output.blobs[MODEL].digest,
             accuracy=float(output.metrics["accuracy"]),
+            fp32_accuracy=float(output.metrics["fp32_accuracy"]),
             model_bytes=int(output.metrics["model_bytes"]),
             peak_ram_bytes=int(output.metrics["peak_ram_bytes"]),
         )

@@ -78,6 +78,11 @@ def mixed_calibration(calibrate: Split, returned: Split, *, seed: int) -> Split:
     return Split(inputs[order], labels[order])
 
 
+def joined(first: Split, second: Split) -> Split:
+    """Both, one after the other."""
+    return Split(np.concatenate([first.inputs, second.inputs]), np.concatenate([first.labels, second.labels]))
+
+
 def sample_of(split: Split, count: int, *, seed: int) -> Split:
     """At most `count` samples, drawn by `seed`."""
     if len(split) <= count:

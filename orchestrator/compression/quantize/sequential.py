@@ -12,14 +12,15 @@ from torch import Tensor
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError, WeightError
 from orchestrator.compression.quantize import requantize as derive
+from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
 from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
-from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
-from orchestrator.compression.recipe import Recipe
+from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
+from orchestrator.compression.recipe import Effort, Recipe
 
 OnProgress = Callable[[float, str], None]
 
@@ -151,6 +152,9 @@ class _Walk:
         bits = self.recipe.bits_of(self.names[node.name])
         statistics = input_statistics(node, real_input, intended_input if self.recipe.compensates(bits) else None)
         integers = quantize_weights(node, statistics, source, output, self.recipe, bits)
+        if self.recipe.effort is Effort.HIGH and integers.relative_error > ERROR_THRESHOLD:
+            learned = learn_rounding(node, integers, real_input, intended_input, bits)
+            integers = learned if fits_accumulator(learned.weight, source) else integers
         bias = node.bias
         if self.recipe.correct_bias:
             wanted = _channel_means(node.accumulate(intended_input, node.weight, node.bias))

@@ -45,14 +45,14 @@ def input_statistics(node: ir.Weighted, x: Tensor, intended: Tensor | None = Non
     Args:
         intended: what the same inputs should have been.
     """
-    x_GPK = _centred(_patches(node, x))
+    x_GPK = _centred(patches_of(node, x, _MAX_PATCHES))
     patches, row_inputs = x_GPK.shape[1:]
     diagonal_GK = (x_GPK**2).mean(dim=1)
     if row_inputs > MAX_ROW_INPUTS:
         return InputStatistics(diagonal_GK, None)
     drift_GKK = None
     if intended is not None:
-        drift_GKK = (_centred(_patches(node, intended)) - x_GPK).mT @ x_GPK / patches
+        drift_GKK = (_centred(patches_of(node, intended, _MAX_PATCHES)) - x_GPK).mT @ x_GPK / patches
     return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches, drift_GKK)
 
 
@@ -60,16 +60,16 @@ def _centred(x_GPK: Tensor) -> Tensor:
     return x_GPK - x_GPK.mean(dim=1, keepdim=True)
 
 
-def _patches(node: ir.Weighted, x: Tensor) -> Tensor:
-    """[G, P, K], about `_MAX_PATCHES` of them, taken at an even stride over samples and positions."""
+def patches_of(node: ir.Weighted, x: Tensor, count: int) -> Tensor:
+    """[G, P, K], about `count` of them, taken at an even stride over samples and positions."""
     if not isinstance(node, ir.Conv):
-        return _thin(x, _MAX_PATCHES).unsqueeze(0)
+        return _thin(x, count).unsqueeze(0)
     kernel = tuple(node.weight.shape[2:])
     chunks = []
     for samples in torch.split(x, _CHUNK_SAMPLES):  # all patches of all samples at once would not fit in memory
         columns = functional.unfold(ir.pad(samples, node.padding), kernel, stride=node.stride)  # [N, C * KH * KW, L]
         rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
-        chunks.append(_thin(rows, max(_MAX_PATCHES * len(samples) // len(x), 1)))
+        chunks.append(_thin(rows, max(count * len(samples) // len(x), 1)))
     patches = torch.cat(chunks)
     return patches.view(len(patches), node.groups, -1).transpose(0, 1)
 

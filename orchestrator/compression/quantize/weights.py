@@ -29,10 +29,14 @@ _BIAS_LIMIT = ACCUMULATOR_LIMIT >> 1  # half of the accumulator for the bias, ha
 
 @dataclass(frozen=True, eq=False)
 class IntegerWeights:
-    """`weight` int64 in torch's layout; a weight is worth `scales` of its output channel."""
+    """`weight` int64 in torch's layout; a weight is worth `scales` of its output channel.
+
+    `relative_error` is what rounding did to the output, as a share of its variance, over all channels.
+    """
 
     weight: npt.NDArray[np.int64]
     scales: npt.NDArray[np.float64]
+    relative_error: float = 0.0
 
     def dequantize(self) -> Tensor:
         shape = (-1,) + (1,) * (self.weight.ndim - 1)
@@ -65,7 +69,13 @@ def quantize_weights(
     search.try_scales([_snap(search.whole_GO * share, low_GO, high_GO, recipe.scheme) for share in shares])
     integers = _raise_until_it_fits(search, source, recipe.scheme, low_GO, high_GO)
     weight = integers.reshape(node.weight.shape).numpy().astype(np.int64)
-    return IntegerWeights(weight, search.scale_GO.reshape(-1).numpy().copy())
+    return IntegerWeights(weight, search.scale_GO.reshape(-1).numpy().copy(), search.relative_error())
+
+
+def fits_accumulator(weight: npt.NDArray[np.int64], source: Grid) -> bool:
+    """Whether the products of every row stay in their half of the accumulator, for any input."""
+    sums = np.abs(weight).reshape(len(weight), -1).sum(axis=1)
+    return bool(sums.max() * source.max_magnitude < _BIAS_LIMIT)
 
 
 def quantize_bias(bias: Tensor, scales: npt.NDArray[np.float64], source: Grid, *, what: str) -> npt.NDArray[np.int64]:
@@ -98,6 +108,11 @@ class _Search:
         at_once = max(_MAX_SEARCH_WEIGHTS // self.weight_GOK.numel(), 1)
         for start in range(0, len(scales_GO), at_once):
             self._try_together(scales_GO[start : start + at_once])
+
+    def relative_error(self) -> float:
+        nothing = torch.zeros_like(self.weight_GOK)
+        signal = self._error(nothing, self.weight_GOK, self.scale_GO).sum()
+        return float(self._error(self.q_GOK, self.weight_GOK, self.scale_GO).sum() / signal.clamp(min=1e-300))
 
     def _try_together(self, scales_GO: list[Tensor]) -> None:
         groups, outputs, row = self.weight_GOK.shape
