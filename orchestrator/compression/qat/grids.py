@@ -17,6 +17,7 @@ they go up. Both round before z is added.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -27,18 +28,28 @@ from orchestrator.compression.recipe import Scheme
 
 
 class LearnedGrid(nn.Module):
-    """Of one feature map: affine int8, per tensor."""
+    """Of one feature map: affine int8, per tensor, with the clamp to [low, high] that the operator before it ends with.
 
-    def __init__(self, start: Grid, scheme: Scheme, *, ties_up: bool) -> None:
+    What the operator's clamp cuts off teaches the grid nothing; where it cuts off what is below, as relu does, the
+    offset stays where it is, since all of the grid is in use already.
+    """
+
+    def __init__(
+        self, start: Grid, scheme: Scheme, *, ties_up: bool, low: float = -math.inf, high: float = math.inf
+    ) -> None:
         super().__init__()
-        self.scheme, self.ties_up = scheme, ties_up
+        self.scheme, self.ties_up, self.low, self.high = scheme, ties_up, low, high
         self.log2_step = nn.Parameter(torch.tensor(start.scale, dtype=torch.float64).log2().to(torch.float32))
         self.zero_point = nn.Parameter(torch.tensor(float(start.zero_point)))
 
     def forward(self, x: Tensor) -> Tensor:
         step = step_of(self.log2_step, self.scheme)
+        now = self.grid()
+        bounds = float(now.bound(self.low) - now.zero_point), float(now.bound(self.high) - now.zero_point)
         zero_point = round_straight_through(self.zero_point.clamp(QMIN, QMAX))
-        found: Tensor = _FakeQuantize.apply(x, step, zero_point, self.ties_up)  # type: ignore[no-untyped-call]
+        found: Tensor = _FakeQuantize.apply(  # type: ignore[no-untyped-call]
+            x, step, zero_point, bounds, self.ties_up, self.low == -math.inf
+        )
         return found
 
     @torch.no_grad()
@@ -63,23 +74,39 @@ class FixedGrid(nn.Module):
 
 
 class _FakeQuantize(torch.autograd.Function):
-    """The module's equations in one pass each way: feature maps are large, and this is most of the extra work."""
+    """The module's equations in few passes each way: feature maps are large, and this is most of the extra work.
+
+    With n = clamp(round(d)) and p the gradient that passes, dL/ds = sum(g * n) - sum(p * d): outside the range p is 0.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: Tensor, zero_point: Tensor, ties_up: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, step: Tensor, zero_point: Tensor, bounds: tuple[float, float], ties_up: bool, moves: bool
+    ) -> Tensor:
         real = x / step
-        rounded = torch.floor(real + 0.5) if ties_up else torch.round(real)
-        clamped = rounded.clamp(QMIN - float(zero_point), QMAX - float(zero_point))
-        inside = rounded == clamped
-        ctx.save_for_backward(inside, clamped - real * inside, step)
+        clamped = (torch.floor(real + 0.5) if ties_up else torch.round(real)).clamp_(*bounds)
+        ctx.save_for_backward(real, clamped, step)
+        ctx.bounds, ctx.moves = bounds, moves
         return clamped * step
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        inside, by_step, step = ctx.saved_tensors
-        passed = gradient * inside
-        return passed, (gradient * by_step).sum(), -step * (gradient.sum() - passed.sum()), None
+        real, clamped, step = ctx.saved_tensors
+        low, high = ctx.bounds
+        passed = torch.ops.aten.hardtanh_backward(gradient, real, low - 0.5, high + 0.5)
+        by_step = _dot(gradient, clamped) - _dot(passed, real)
+        by_offset = -step * (gradient.sum() - passed.sum()) if ctx.moves else torch.zeros_like(step)
+        return passed, by_step, by_offset, None, None, None
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of products, in one pass where both lie in memory in the same order."""
+    for order in (torch.contiguous_format, torch.channels_last):
+        if a.ndim == 4 and a.is_contiguous(memory_format=order) and b.is_contiguous(memory_format=order):
+            first, second = (each if order is torch.contiguous_format else each.permute(0, 2, 3, 1) for each in (a, b))
+            return torch.dot(first.reshape(-1), second.reshape(-1))
+    return (a * b).sum()
 
 
 def step_of(log2_step: Tensor, scheme: Scheme) -> Tensor:

@@ -1,7 +1,7 @@
 """One convolution or linear layer that trains with integer weights and, where it has one, live batch norm.
 
-    live     y = clamp(norm(conv(x, s * q)))               norm by the statistics of the batch
-    frozen   y = clamp(conv(x, g * s * q) + shift)         g = gamma / sqrt(variance + eps), running statistics
+    live     y = norm(conv(x, s * q))                      norm by the statistics of the batch
+    frozen   y = conv(x, g * s * q) + shift                g = gamma / sqrt(variance + eps), running statistics
 
 q are integers, s the learned step of each output channel before folding; so folding multiplies scales and moves no
 weight off its grid. With power-of-two scales g * s is what must be a power of two, and s = 2^e / g follows from it.
@@ -81,19 +81,24 @@ class QuantizedLayer(nn.Module):
         return self.beta + (self.bias - self.running_mean) * self.factor() if self.has_norm else self.bias
 
     def forward(self, x: Tensor, input_step: float, is_live: bool) -> Tensor:
+        """Before the operator's clamp, which is the grid's that follows."""
         integers = self.integers()
         if is_live and self.has_norm:
-            found = self.node.accumulate(x, integers * per_row(self.step(), self.weight), self.bias)
-            found = functional.batch_norm(
+            found = self.accumulate(x, integers * per_row(self.step(), self.weight), self.bias)
+            return functional.batch_norm(
                 found, self.running_mean, self.running_variance, self.gamma.abs(), self.beta,
                 training=True, momentum=_MOMENTUM, eps=self.eps,
             )  # fmt: skip
-            return self.node.clamp(found)
         scales = self.scales()
         unit = scales.detach() * input_step  # what one step of the accumulator is worth
         shift = self.shift()
         shift = shift + (torch.round(shift / unit) * unit - shift).detach()
-        return self.node.clamp(self.node.accumulate(x, integers * per_row(scales, self.weight), shift))
+        return self.accumulate(x, integers * per_row(scales, self.weight), shift)
+
+    def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Channels last is the faster order for training on a CPU; the weight's order decides."""
+        order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+        return self.node.accumulate(x, weight.contiguous(memory_format=order), bias)
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,9 @@ plans that are lowered, without calibrating anything again.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +58,10 @@ class QuantizedNetwork(nn.Module):
                 self._grid_of[node.output] = self._grid_of[node.inputs[0]]
             elif not isinstance(node, ir.Softmax):
                 ties_up = scheme is Scheme.POWER_OF_TWO and isinstance(node, _REQUANTIZES)
-                self.grids[_key(index)] = LearnedGrid(start.grids[node.output], scheme, ties_up=ties_up)
+                low, high = (node.low, node.high) if isinstance(node, ir.Clamped) else (-math.inf, math.inf)
+                self.grids[_key(index)] = LearnedGrid(
+                    start.grids[node.output], scheme, ties_up=ties_up, low=low, high=high
+                )
                 self._grid_of[node.output] = _key(index)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +75,7 @@ class QuantizedNetwork(nn.Module):
             elif isinstance(node, ir.Clamp):
                 found = self._clamped(node, inputs[0])
             else:
-                found = node.compute(*inputs)
+                found = _open(node).compute(*inputs)
             owns = self._grid_of.get(node.output) == _key(index)
             values[node.output] = self.grids[_key(index)](found) if owns else found
             for name in finished:
@@ -100,6 +106,11 @@ class QuantizedNetwork(nn.Module):
             for name, parameter in self.named_parameters()
             if name.rpartition(".")[2] in ("log2_step", "zero_point")
         ]
+
+
+def _open(node: ir.Node) -> ir.Node:
+    """Without its clamp."""
+    return replace(node, low=-math.inf, high=math.inf) if isinstance(node, ir.Clamped) else node
 
 
 def _key(index: int) -> str:
