@@ -14,7 +14,10 @@ ENGINE_SOURCES := CMakeLists.txt $(shell find edge_agent/runtime/csrc -type f 2>
 DEPS_STAMP := $(VENV)/.deps-installed
 BUILD_STAMP := $(VENV)/.package-built
 
-.PHONY: setup demo test test-all lint fix protos protos-check bench docs docs-check check clean help
+NATIVE_BUILD := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DESPALIER_PYTHON=OFF -DESPALIER_NATIVE_TESTS=ON --log-level=WARNING
+QEMU := qemu-aarch64-static -L /usr/aarch64-linux-gnu
+
+.PHONY: setup demo test test-all test-arm test-sanitized native-cases lint fix protos protos-check bench docs docs-check check clean help
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -57,6 +60,25 @@ test: setup  ## what a change must pass: unit, kernels, contract, integration, f
 
 test-all: setup  ## everything, the demo and the slow faults too
 	@$(BIN)/python -m pytest
+
+# What the reference makes of random models: for programs that run where Python does not.
+native-cases: setup
+	@$(BIN)/python -m tests.native.cases build/cases.bin
+
+test-arm: native-cases  ## cross-compile for 64-bit ARM and hold both NEON paths to the reference under an emulator
+	@for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do command -v $$tool >/dev/null || { \
+	    echo "make: $$tool is missing. Install it with: sudo apt-get install -y g++-aarch64-linux-gnu qemu-user-static" >&2; exit 1; }; done
+	@$(NATIVE_BUILD) -B build/aarch64 --toolchain cmake/aarch64-linux-gnu.cmake >/dev/null
+	@$(BIN)/ninja -C build/aarch64 --quiet
+	@echo "-- a CPU with dot products"
+	@$(QEMU) -cpu max build/aarch64/tests/native/run_cases build/cases.bin neon_dotprod neon portable
+	@echo "-- a CPU without"
+	@$(QEMU) -cpu cortex-a53 build/aarch64/tests/native/run_cases build/cases.bin neon portable
+
+test-sanitized: native-cases  ## every path of this machine under address, leak and undefined-behaviour sanitizers
+	@$(NATIVE_BUILD) -B build/sanitized-native -DESPALIER_SANITIZE=ON >/dev/null
+	@$(BIN)/ninja -C build/sanitized-native --quiet
+	@build/sanitized-native/tests/native/run_cases build/cases.bin
 
 lint: setup  ## format, style, types and import directions; changes nothing
 	@$(BIN)/ruff format --check .

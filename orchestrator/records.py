@@ -76,6 +76,7 @@ class Measurement:
     runs: int
     peak_ram_bytes: int
     on_control_plane: bool = False
+    operator_p50_us: tuple[float, ...] = ()  # the input's preparation, then every operator in stored order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,36 @@ class Candidate:
     measurements: tuple[Measurement, ...] = ()
     chosen_for: tuple[str, ...] = ()
     verdict: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedLatency:
+    """By the latency table of a device class."""
+
+    device_class: str
+    latency_p95_us: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One configuration that a search tried; `stopped` says why it was given up before it was trained, if it was."""
+
+    name: str
+    accuracy: float = 0.0  # on the choose split, by the engine
+    model_bytes: int = 0
+    peak_ram_bytes: int = 0
+    latencies: tuple[PredictedLatency, ...] = ()
+    stopped: str = ""
+    on_front: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What a job's search tried; those of its front that were measured on devices are the job's candidates."""
+
+    trials_wanted: int
+    ended: str = ""
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +147,8 @@ class Job:
     candidates: tuple[Candidate, ...] = ()
     chosen: tuple[ClassModel, ...] = ()
     rollout_id: str = ""
+    teacher_accuracy: float = 0.0  # on the choose split; 0 where nothing asked for it
+    search: Search | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

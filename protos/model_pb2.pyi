@@ -112,7 +112,7 @@ class Output(_message.Message):
     def __init__(self, activation: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operator(_message.Message):
-    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax")
+    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax", "reshape", "permute", "matmul", "layer_norm", "multiply", "constant")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,12 @@ class Operator(_message.Message):
     CLAMP_FIELD_NUMBER: _ClassVar[int]
     TABLE_FIELD_NUMBER: _ClassVar[int]
     SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    RESHAPE_FIELD_NUMBER: _ClassVar[int]
+    PERMUTE_FIELD_NUMBER: _ClassVar[int]
+    MATMUL_FIELD_NUMBER: _ClassVar[int]
+    LAYER_NORM_FIELD_NUMBER: _ClassVar[int]
+    MULTIPLY_FIELD_NUMBER: _ClassVar[int]
+    CONSTANT_FIELD_NUMBER: _ClassVar[int]
     name: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     output: int
@@ -139,7 +145,13 @@ class Operator(_message.Message):
     clamp: Clamp
     table: Table
     softmax: Softmax
-    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ...) -> None: ...
+    reshape: Reshape
+    permute: Permute
+    matmul: MatMul
+    layer_norm: LayerNorm
+    multiply: Multiply
+    constant: Constant
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ..., reshape: _Optional[_Union[Reshape, _Mapping]] = ..., permute: _Optional[_Union[Permute, _Mapping]] = ..., matmul: _Optional[_Union[MatMul, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., multiply: _Optional[_Union[Multiply, _Mapping]] = ..., constant: _Optional[_Union[Constant, _Mapping]] = ...) -> None: ...
 
 class Requantize(_message.Message):
     __slots__ = ("multiplier", "shift", "qmin", "qmax")
@@ -265,6 +277,56 @@ class Softmax(_message.Message):
     table: int
     def __init__(self, table: _Optional[int] = ...) -> None: ...
 
+class Reshape(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Permute(_message.Message):
+    __slots__ = ("axes",)
+    AXES_FIELD_NUMBER: _ClassVar[int]
+    axes: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, axes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class MatMul(_message.Message):
+    __slots__ = ("heads", "a_stacked", "b_stacked", "b_transposed", "output_stacked", "requantize")
+    HEADS_FIELD_NUMBER: _ClassVar[int]
+    A_STACKED_FIELD_NUMBER: _ClassVar[int]
+    B_STACKED_FIELD_NUMBER: _ClassVar[int]
+    B_TRANSPOSED_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_STACKED_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    heads: int
+    a_stacked: bool
+    b_stacked: bool
+    b_transposed: bool
+    output_stacked: bool
+    requantize: Requantize
+    def __init__(self, heads: _Optional[int] = ..., a_stacked: bool = ..., b_stacked: bool = ..., b_transposed: bool = ..., output_stacked: bool = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class LayerNorm(_message.Message):
+    __slots__ = ("gain", "bias", "epsilon", "requantize")
+    GAIN_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    gain: int
+    bias: int
+    epsilon: int
+    requantize: Requantize
+    def __init__(self, gain: _Optional[int] = ..., bias: _Optional[int] = ..., epsilon: _Optional[int] = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Multiply(_message.Message):
+    __slots__ = ("requantize",)
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    requantize: Requantize
+    def __init__(self, requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Constant(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: int
+    def __init__(self, value: _Optional[int] = ...) -> None: ...
+
 class GoldenVectors(_message.Message):
     __slots__ = ("cases",)
     CASES_FIELD_NUMBER: _ClassVar[int]
@@ -323,7 +385,7 @@ class Lineage(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., candidate: _Optional[str] = ..., recipe_json: _Optional[str] = ..., teacher_sha256: _Optional[bytes] = ..., student_sha256: _Optional[bytes] = ..., parent_model_sha256: _Optional[bytes] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Measurement(_message.Message):
-    __slots__ = ("device_class", "engine_path", "latency_p50_us", "latency_p95_us", "runs", "peak_ram_bytes", "on_control_plane")
+    __slots__ = ("device_class", "engine_path", "latency_p50_us", "latency_p95_us", "runs", "peak_ram_bytes", "on_control_plane", "operator_p50_us")
     DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
     ENGINE_PATH_FIELD_NUMBER: _ClassVar[int]
     LATENCY_P50_US_FIELD_NUMBER: _ClassVar[int]
@@ -331,6 +393,7 @@ class Measurement(_message.Message):
     RUNS_FIELD_NUMBER: _ClassVar[int]
     PEAK_RAM_BYTES_FIELD_NUMBER: _ClassVar[int]
     ON_CONTROL_PLANE_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_P50_US_FIELD_NUMBER: _ClassVar[int]
     device_class: str
     engine_path: str
     latency_p50_us: float
@@ -338,10 +401,11 @@ class Measurement(_message.Message):
     runs: int
     peak_ram_bytes: int
     on_control_plane: bool
-    def __init__(self, device_class: _Optional[str] = ..., engine_path: _Optional[str] = ..., latency_p50_us: _Optional[float] = ..., latency_p95_us: _Optional[float] = ..., runs: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., on_control_plane: bool = ...) -> None: ...
+    operator_p50_us: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, device_class: _Optional[str] = ..., engine_path: _Optional[str] = ..., latency_p50_us: _Optional[float] = ..., latency_p95_us: _Optional[float] = ..., runs: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., on_control_plane: bool = ..., operator_p50_us: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Certificate(_message.Message):
-    __slots__ = ("samples", "correct", "teacher_correct", "only_model_correct", "only_teacher_correct", "accuracy_drop_upper_95", "split_sha256", "model_bytes")
+    __slots__ = ("samples", "correct", "teacher_correct", "only_model_correct", "only_teacher_correct", "accuracy_drop_upper_95", "split_sha256", "model_bytes", "worst_class", "corrupted", "data_sha256", "splits", "seed", "lineage", "peak_ram_bytes", "measurements")
     SAMPLES_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
     TEACHER_CORRECT_FIELD_NUMBER: _ClassVar[int]
@@ -350,6 +414,14 @@ class Certificate(_message.Message):
     ACCURACY_DROP_UPPER_95_FIELD_NUMBER: _ClassVar[int]
     SPLIT_SHA256_FIELD_NUMBER: _ClassVar[int]
     MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WORST_CLASS_FIELD_NUMBER: _ClassVar[int]
+    CORRUPTED_FIELD_NUMBER: _ClassVar[int]
+    DATA_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SPLITS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    LINEAGE_FIELD_NUMBER: _ClassVar[int]
+    PEAK_RAM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     samples: int
     correct: int
     teacher_correct: int
@@ -358,4 +430,58 @@ class Certificate(_message.Message):
     accuracy_drop_upper_95: float
     split_sha256: bytes
     model_bytes: int
-    def __init__(self, samples: _Optional[int] = ..., correct: _Optional[int] = ..., teacher_correct: _Optional[int] = ..., only_model_correct: _Optional[int] = ..., only_teacher_correct: _Optional[int] = ..., accuracy_drop_upper_95: _Optional[float] = ..., split_sha256: _Optional[bytes] = ..., model_bytes: _Optional[int] = ...) -> None: ...
+    worst_class: WorstClass
+    corrupted: Corrupted
+    data_sha256: bytes
+    splits: _containers.RepeatedCompositeFieldContainer[SplitDigest]
+    seed: int
+    lineage: Lineage
+    peak_ram_bytes: int
+    measurements: _containers.RepeatedCompositeFieldContainer[Measurement]
+    def __init__(self, samples: _Optional[int] = ..., correct: _Optional[int] = ..., teacher_correct: _Optional[int] = ..., only_model_correct: _Optional[int] = ..., only_teacher_correct: _Optional[int] = ..., accuracy_drop_upper_95: _Optional[float] = ..., split_sha256: _Optional[bytes] = ..., model_bytes: _Optional[int] = ..., worst_class: _Optional[_Union[WorstClass, _Mapping]] = ..., corrupted: _Optional[_Union[Corrupted, _Mapping]] = ..., data_sha256: _Optional[bytes] = ..., splits: _Optional[_Iterable[_Union[SplitDigest, _Mapping]]] = ..., seed: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[Measurement, _Mapping]]] = ...) -> None: ...
+
+class SplitDigest(_message.Message):
+    __slots__ = ("name", "sha256", "samples")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sha256: bytes
+    samples: int
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., samples: _Optional[int] = ...) -> None: ...
+
+class PairedCounts(_message.Message):
+    __slots__ = ("samples", "correct", "teacher_correct", "only_model_correct", "only_teacher_correct")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    TEACHER_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    ONLY_MODEL_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    ONLY_TEACHER_CORRECT_FIELD_NUMBER: _ClassVar[int]
+    samples: int
+    correct: int
+    teacher_correct: int
+    only_model_correct: int
+    only_teacher_correct: int
+    def __init__(self, samples: _Optional[int] = ..., correct: _Optional[int] = ..., teacher_correct: _Optional[int] = ..., only_model_correct: _Optional[int] = ..., only_teacher_correct: _Optional[int] = ...) -> None: ...
+
+class WorstClass(_message.Message):
+    __slots__ = ("label", "counts", "accuracy_drop_upper_95")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_UPPER_95_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    counts: PairedCounts
+    accuracy_drop_upper_95: float
+    def __init__(self, label: _Optional[str] = ..., counts: _Optional[_Union[PairedCounts, _Mapping]] = ..., accuracy_drop_upper_95: _Optional[float] = ...) -> None: ...
+
+class Corrupted(_message.Message):
+    __slots__ = ("corruption", "seed", "counts", "accuracy_drop_upper_95")
+    CORRUPTION_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_UPPER_95_FIELD_NUMBER: _ClassVar[int]
+    corruption: str
+    seed: int
+    counts: PairedCounts
+    accuracy_drop_upper_95: float
+    def __init__(self, corruption: _Optional[str] = ..., seed: _Optional[int] = ..., counts: _Optional[_Union[PairedCounts, _Mapping]] = ..., accuracy_drop_upper_95: _Optional[float] = ...) -> None: ...

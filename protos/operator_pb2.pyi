@@ -76,7 +76,7 @@ class SubmitJobRequest(_message.Message):
     def __init__(self, spec_yaml: _Optional[str] = ..., working_dir_sha256: _Optional[bytes] = ..., client_request_id: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "name", "state", "stage", "progress", "message", "created_at_ms", "updated_at_ms", "decision_id", "candidates", "rollout_id", "stages", "spec_yaml", "working_dir_sha256")
+    __slots__ = ("id", "name", "state", "stage", "progress", "message", "created_at_ms", "updated_at_ms", "decision_id", "candidates", "rollout_id", "stages", "spec_yaml", "working_dir_sha256", "teacher_accuracy", "search")
     ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +91,8 @@ class Job(_message.Message):
     STAGES_FIELD_NUMBER: _ClassVar[int]
     SPEC_YAML_FIELD_NUMBER: _ClassVar[int]
     WORKING_DIR_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TEACHER_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
     id: str
     name: str
     state: JobState
@@ -105,7 +107,45 @@ class Job(_message.Message):
     stages: _containers.RepeatedCompositeFieldContainer[Stage]
     spec_yaml: str
     working_dir_sha256: bytes
-    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., stage: _Optional[str] = ..., progress: _Optional[float] = ..., message: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., decision_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., rollout_id: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., spec_yaml: _Optional[str] = ..., working_dir_sha256: _Optional[bytes] = ...) -> None: ...
+    teacher_accuracy: float
+    search: Search
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., stage: _Optional[str] = ..., progress: _Optional[float] = ..., message: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., updated_at_ms: _Optional[int] = ..., decision_id: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., rollout_id: _Optional[str] = ..., stages: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., spec_yaml: _Optional[str] = ..., working_dir_sha256: _Optional[bytes] = ..., teacher_accuracy: _Optional[float] = ..., search: _Optional[_Union[Search, _Mapping]] = ...) -> None: ...
+
+class Search(_message.Message):
+    __slots__ = ("trials_wanted", "ended", "trials")
+    TRIALS_WANTED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    trials_wanted: int
+    ended: str
+    trials: _containers.RepeatedCompositeFieldContainer[Trial]
+    def __init__(self, trials_wanted: _Optional[int] = ..., ended: _Optional[str] = ..., trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ...) -> None: ...
+
+class Trial(_message.Message):
+    __slots__ = ("name", "accuracy", "model_bytes", "peak_ram_bytes", "latencies", "stopped", "on_front")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PEAK_RAM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LATENCIES_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    ON_FRONT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    accuracy: float
+    model_bytes: int
+    peak_ram_bytes: int
+    latencies: _containers.RepeatedCompositeFieldContainer[PredictedLatency]
+    stopped: str
+    on_front: bool
+    def __init__(self, name: _Optional[str] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., latencies: _Optional[_Iterable[_Union[PredictedLatency, _Mapping]]] = ..., stopped: _Optional[str] = ..., on_front: bool = ...) -> None: ...
+
+class PredictedLatency(_message.Message):
+    __slots__ = ("device_class", "latency_p95_us")
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P95_US_FIELD_NUMBER: _ClassVar[int]
+    device_class: str
+    latency_p95_us: float
+    def __init__(self, device_class: _Optional[str] = ..., latency_p95_us: _Optional[float] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict", "fp32_accuracy")
@@ -202,20 +242,24 @@ class BlobEntry(_message.Message):
     def __init__(self, name: _Optional[str] = ..., blob: _Optional[_Union[_model_pb2.BlobRef, _Mapping]] = ...) -> None: ...
 
 class ProgressReport(_message.Message):
-    __slots__ = ("job_id", "stage", "progress", "message", "candidates", "attempt")
+    __slots__ = ("job_id", "stage", "progress", "message", "candidates", "attempt", "teacher_accuracy", "search")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    TEACHER_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     stage: str
     progress: float
     message: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     attempt: int
-    def __init__(self, job_id: _Optional[str] = ..., stage: _Optional[str] = ..., progress: _Optional[float] = ..., message: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
+    teacher_accuracy: float
+    search: Search
+    def __init__(self, job_id: _Optional[str] = ..., stage: _Optional[str] = ..., progress: _Optional[float] = ..., message: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., attempt: _Optional[int] = ..., teacher_accuracy: _Optional[float] = ..., search: _Optional[_Union[Search, _Mapping]] = ...) -> None: ...
 
 class ProgressResponse(_message.Message):
     __slots__ = ("cancel_requested",)

@@ -64,6 +64,7 @@ class JobPlane:
     blobs: BlobStore
     config: ControllersConfig
     operators_address: str
+    agents_address: str = ""
 
     async def submit(self, spec_yaml: str, *, working_dir: Path = WORKLOAD, **fields: Any) -> str:
         archive = pack(working_dir).archive
@@ -138,13 +139,13 @@ async def job_plane(data_dir: Path, **config: Any) -> AsyncIterator[JobPlane]:
     database = await Database.open(data_dir / "control.db")
     blobs = BlobStore(data_dir / "blobs")
     servers = ControlServers(database, blobs, observe=lambda *_: None)
-    _, port = await servers.start("127.0.0.1:0", "127.0.0.1:0")
+    agents_port, port = await servers.start("127.0.0.1:0", "127.0.0.1:0")
     settings = ControllersConfig(
         data_dir=data_dir, operator_address=f"127.0.0.1:{port}", tick_s=0.1, restart_backoff_s=0.1, **config
     )
     controllers = start_controllers(database, blobs, settings)
     try:
-        yield JobPlane(database, blobs, settings, settings.operator_address)
+        yield JobPlane(database, blobs, settings, settings.operator_address, f"127.0.0.1:{agents_port}")
     finally:
         for task in controllers:
             task.cancel()

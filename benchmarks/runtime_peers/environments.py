@@ -27,6 +27,9 @@ ENVIRONMENTS = {
         "openvino==2026.4.1",
     ],
     "executorch": [*TORCH, "executorch==1.5.1", "torchao==0.18.0"],
+    # Compressors that no runtime benchmark needs.
+    "neural-compressor": [*TORCH, "neural-compressor-pt==3.10"],
+    "torch-pruning": [*TORCH, "torch-pruning==1.6.1"],
     "espalier": [],  # the checkout itself, as a device installs it
     "plot": ["matplotlib==3.11.2"],
 }

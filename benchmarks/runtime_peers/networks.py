@@ -83,10 +83,10 @@ class Residual(nn.Module):
         return self.act(self.body(x) + self.skip(x))
 
 
-def resnet8() -> nn.Module:
-    blocks: list[nn.Module] = [conv_bn(3, 16, 3)]
-    channels = 16
-    for outputs, stride in [(16, 1), (32, 2), (64, 2)]:
+def resnet8(inputs: int = 3, widths: tuple[int, int, int, int] = (16, 16, 32, 64)) -> nn.Module:
+    channels, *stages = widths
+    blocks: list[nn.Module] = [conv_bn(inputs, channels, 3)]
+    for outputs, stride in zip(stages, (1, 2, 2), strict=True):
         body = nn.Sequential(conv_bn(channels, outputs, 3, stride), conv_bn(outputs, outputs, 3, act=None))
         skip = nn.Conv2d(channels, outputs, 1, stride) if stride > 1 else None
         blocks.append(Residual(body, skip, nn.ReLU()))

@@ -47,6 +47,9 @@ class Engine(Protocol):
     def trace(self, x: BytesLike, *, raw: bool) -> list[bytes]:
         """The int8 output of every operator in stored order, nothing fused."""
 
+    def profile(self, x: BytesLike, *, raw: bool) -> list[int]:
+        """Nanoseconds for preparing one sample and then each operator in stored order; 0 where one does nothing."""
+
     def dequantize(self, q: BytesLike) -> bytes:
         """int8 outputs to float32, little endian: (q - zero_point) * scale."""
 

@@ -172,7 +172,68 @@ class Softmax:
     table: int
 
 
-Kind = Conv2D | Linear | Add | Concat | MaxPool | AveragePool | Flatten | Clamp | Table | Softmax
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Permute:
+    axes: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MatMul:
+    heads: int
+    a_stacked: bool
+    b_stacked: bool
+    b_transposed: bool
+    output_stacked: bool
+    requantize: Requantize
+
+    def matrix(self, shape: tuple[int, ...], is_stacked: bool) -> tuple[int, int] | None:
+        """Rows and columns of each head's matrix in an activation of rank 3; None where the heads do not fit."""
+        if is_stacked:
+            return (shape[1], shape[2]) if shape[0] == self.heads else None
+        return (shape[0] * shape[1], shape[2] // self.heads) if shape[2] % self.heads == 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    gain: int
+    bias: int | None
+    epsilon: int
+    requantize: Requantize
+
+
+@dataclass(frozen=True, slots=True)
+class Multiply:
+    requantize: Requantize
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    value: int
+
+
+Kind = (
+    Conv2D
+    | Linear
+    | Add
+    | Concat
+    | MaxPool
+    | AveragePool
+    | Flatten
+    | Clamp
+    | Table
+    | Softmax
+    | Reshape
+    | Permute
+    | MatMul
+    | LayerNorm
+    | Multiply
+    | Constant
+)
 
 
 @dataclass(frozen=True, slots=True)

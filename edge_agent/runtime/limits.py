@@ -34,6 +34,10 @@ SHIFT_MIN, SHIFT_MAX = -8, 30
 MULTIPLIER_MIN, MULTIPLIER_MAX = 2.0**-40, 2.0**8
 INPUT_MULTIPLIER_MIN, INPUT_MULTIPLIER_MAX = 2.0**-40, 2.0**40
 SCALE_MIN = 2.0**-126
+NORM_CHANNELS = 1 << 14
+NORM_EPSILON = 1 << 44
+NORM_ONE = 1 << 14  # a standard deviation, before gain and bias
+NORM_LARGEST = 1 << 21  # NORM_ONE * sqrt(NORM_CHANNELS): no normalised value is larger
 
 # Elements of repeated fields, checked before protobuf builds an object for each.
 REPEATED = {
@@ -45,6 +49,7 @@ REPEATED = {
     "espalier.model.v1.Output.labels": LABELS,
     "espalier.model.v1.Operator.inputs": OPERATOR_INPUTS,
     "espalier.model.v1.Concat.requantize": OPERATOR_INPUTS,
+    "espalier.model.v1.Permute.axes": 3,
     "espalier.model.v1.GoldenVectors.cases": GOLDEN_CASES,
     "espalier.model.v1.GoldenCase.operator_sha256": OPERATORS,
 }

@@ -143,6 +143,22 @@ def _kind(message: pb.Operator, kind: str, tensors: tuple[g.Tensor, ...]) -> g.K
             return g.Table(message.table.table)
         case "softmax":
             return g.Softmax(message.softmax.table)
+        case "reshape":
+            return g.Reshape()
+        case "permute":
+            return _permute(message.permute)
+        case "matmul":
+            product = message.matmul
+            layout = (product.a_stacked, product.b_stacked, product.b_transposed, product.output_stacked)
+            return g.MatMul(product.heads, *layout, _requantize(product))
+        case "layer_norm":
+            norm = message.layer_norm
+            bias = norm.bias if norm.HasField("bias") else None
+            return g.LayerNorm(norm.gain, bias, norm.epsilon, _requantize(norm))
+        case "multiply":
+            return g.Multiply(_requantize(message.multiply))
+        case "constant":
+            return g.Constant(message.constant.value)
         case _:
             raise ModelFormatError(f"operator {message.name!r} is of the unknown kind {kind}")
 
@@ -157,6 +173,12 @@ def _conv2d(message: pb.Conv2D, tensors: tuple[g.Tensor, ...]) -> g.Conv2D:
     return g.Conv2D(message.weight, bias, window, message.groups, _requantize(message))
 
 
+def _permute(message: pb.Permute) -> g.Permute:
+    if sorted(message.axes) != [0, 1, 2]:
+        raise ModelFormatError(f"{list(message.axes)} is no order of three axes")
+    return g.Permute((message.axes[0], message.axes[1], message.axes[2]))
+
+
 def _pool_window(message: pb.MaxPool | pb.AveragePool) -> g.Window:
     _require(message, "padding")
     padding = _padding(message.padding)
@@ -167,7 +189,9 @@ def _padding(message: pb.Padding) -> g.Padding:
     return g.Padding(message.top, message.bottom, message.left, message.right)
 
 
-def _requantize(message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool) -> g.Requantize:
+def _requantize(
+    message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool | pb.MatMul | pb.LayerNorm | pb.Multiply,
+) -> g.Requantize:
     if not message.HasField("requantize"):
         raise ModelFormatError(f"{message.DESCRIPTOR.name} has no requantize")
     return _requantize_form(message.requantize)

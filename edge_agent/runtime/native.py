@@ -63,5 +63,11 @@ class NativeEngine:
         except ValueError as error:
             raise InputError(str(error)) from error
 
+    def profile(self, x: BytesLike, *, raw: bool) -> list[int]:
+        try:
+            return self._model.profile(x, raw)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
     def dequantize(self, q: BytesLike) -> bytes:
         return self._model.dequantize(q)

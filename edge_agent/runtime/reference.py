@@ -5,6 +5,8 @@ Every compiled path gives the same bytes. It is also what runs where nothing was
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +53,15 @@ class ReferenceEngine:
         self._run(self._one(x, raw), raw, on_output=lambda array: outputs.append(array.tobytes()))
         return outputs
 
+    def profile(self, x: BytesLike, *, raw: bool) -> list[int]:
+        laps = [time.perf_counter_ns()]
+
+        def lap(_: ops.Int8) -> None:
+            laps.append(time.perf_counter_ns())
+
+        self._run(self._one(x, raw), raw, on_output=lap, on_input=lap)
+        return [end - begun for begun, end in itertools.pairwise(laps)]
+
     def dequantize(self, q: BytesLike) -> bytes:
         output = self.graph.output_activation
         values = np.frombuffer(q, dtype=np.int8).astype(np.float32) - np.float32(output.zero_point)
@@ -75,11 +86,19 @@ class ReferenceEngine:
             raise InputError(f"the input has {data.nbytes} bytes, not a multiple of {sample_bytes}")
         return np.frombuffer(data, dtype=np.uint8 if raw else "<f4").reshape(-1, *shape)
 
-    def _run(self, samples: npt.NDArray[Any], raw: bool, on_output: Callable[[ops.Int8], None] | None = None) -> bytes:
+    def _run(
+        self,
+        samples: npt.NDArray[Any],
+        raw: bool,
+        on_output: Callable[[ops.Int8], None] | None = None,
+        on_input: Callable[[ops.Int8], None] | None = None,
+    ) -> bytes:
         source = self.graph.input
         values: dict[int, ops.Int8] = {source.activation: self._quantize(samples, raw)}
+        if on_input is not None:
+            on_input(values[source.activation])
         for position, operator in enumerate(self.graph.operators):
-            result = self._apply(operator, [values[index] for index in operator.inputs])
+            result = self._apply(operator, [values[index] for index in operator.inputs], len(samples))
             values[operator.output] = result
             if on_output is not None:
                 on_output(result)
@@ -95,7 +114,7 @@ class ReferenceEngine:
             return ops.quantize_raw(samples, self._tensors[source.raw_table])
         return ops.quantize_float(samples, source.multiplier, self.graph.input_activation.zero_point)
 
-    def _apply(self, operator: g.Operator, xs: list[ops.Int8]) -> ops.Int8:
+    def _apply(self, operator: g.Operator, xs: list[ops.Int8], batch: int) -> ops.Int8:
         grids = [self.graph.activations[index] for index in operator.inputs]
         y = self.graph.activations[operator.output]
         tensors = self._tensors
@@ -121,3 +140,15 @@ class ReferenceEngine:
                 return lookup
             case g.Softmax() as softmax:
                 return ops.softmax(xs[0], tensors[softmax.table])
+            case g.Reshape():
+                return xs[0].reshape(batch, *y.shape)
+            case g.Permute() as permute:
+                return xs[0].transpose(0, *(axis + 1 for axis in permute.axes))
+            case g.MatMul() as product:
+                return ops.matmul(xs[0], xs[1], product, tensors, grids, y)
+            case g.LayerNorm() as norm:
+                return ops.layer_norm(xs[0], norm, tensors, grids[0], y)
+            case g.Multiply() as multiply:
+                return ops.multiply(xs[0], xs[1], multiply, tensors, grids, y)
+            case g.Constant() as constant:
+                return np.broadcast_to(tensors[constant.value], (batch, *y.shape))

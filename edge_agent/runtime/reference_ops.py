@@ -4,7 +4,8 @@ These functions are the definition that every compiled path is held to, bit for 
 the batch in front, tensors are decoded and checked. Integer sums of products run through float64 matrix products, which
 are exact here: no partial sum reaches 2^53.
 
-Shape letters: N batch, H and W of the map, C channels in, O channels out, K features.
+Shape letters: N batch, H and W of the map, C channels in, O channels out, K features. Products of activations: Z heads,
+R rows and S columns of the output, K the axis that is summed.
 """
 
 from __future__ import annotations
@@ -107,6 +108,37 @@ def softmax(x: Int8, table: npt.NDArray[np.uint32]) -> Int8:
     exponential = table[wide.max(axis=-1, keepdims=True) - wide].astype(np.int64)
     total = exponential.sum(axis=-1, keepdims=True)
     return _int8(np.minimum((510 * exponential + total) // (2 * total), 255) - 128)
+
+
+def matmul(a: Int8, b: Int8, kind: g.MatMul, tensors: Tensors, grids: list[g.Activation], y: g.Activation) -> Int8:
+    a_NZRK = _by_head(a.astype(np.float64) - grids[0].zero_point, kind.heads, kind.a_stacked)
+    b_NZKS = _by_head(b.astype(np.float64) - grids[1].zero_point, kind.heads, kind.b_stacked)
+    acc_NZRS = a_NZRK @ (b_NZKS.swapaxes(2, 3) if kind.b_transposed else b_NZKS)
+    acc = acc_NZRS if kind.output_stacked else acc_NZRS.swapaxes(1, 2)
+    return requantize(acc.reshape(len(a), *y.shape).astype(np.int64), kind.requantize, tensors, y.zero_point)
+
+
+def _by_head(x: npt.NDArray[np.float64], heads: int, is_stacked: bool) -> npt.NDArray[np.float64]:
+    """[N, heads, rows, columns] of an activation that is stacked or side by side."""
+    batch, height, width, channels = x.shape
+    return x if is_stacked else x.reshape(batch, height * width, heads, channels // heads).swapaxes(1, 2)
+
+
+def layer_norm(x: Int8, kind: g.LayerNorm, tensors: Tensors, grid: g.Activation, y: g.Activation) -> Int8:
+    """Everything is an exact integer but one conversion, square root, division and product, each rounded to float32."""
+    centred = x.astype(np.int64) - grid.zero_point
+    channels, total = centred.shape[-1], centred.sum(axis=-1, keepdims=True)
+    variance = channels * (centred * centred).sum(axis=-1, keepdims=True) - total * total  # times channels^2
+    root = np.sqrt((variance + kind.epsilon).astype(np.float32))
+    deviation = (channels * centred - total).astype(np.float32)  # times channels: exact, below 2^22
+    normalised = np.rint(deviation * (np.float32(limits.NORM_ONE) / root)).astype(np.int64)
+    acc = normalised * tensors[kind.gain]
+    return requantize(acc if kind.bias is None else acc + tensors[kind.bias], kind.requantize, tensors, y.zero_point)
+
+
+def multiply(a: Int8, b: Int8, kind: g.Multiply, tensors: Tensors, grids: list[g.Activation], y: g.Activation) -> Int8:
+    acc = (a.astype(np.int64) - grids[0].zero_point) * (b.astype(np.int64) - grids[1].zero_point)
+    return requantize(acc, kind.requantize, tensors, y.zero_point)
 
 
 def quantize_raw(raw: npt.NDArray[np.uint8], table: npt.NDArray[np.int8]) -> Int8:

@@ -86,7 +86,10 @@ def _check_operator_values(graph: g.Graph, operator: g.Operator, arrays: Sequenc
             bias = arrays[kind.bias] if kind.bias is not None else None
             x = graph.activations[operator.inputs[0]]
             _check_weight(arrays[kind.weight], graph.tensors[kind.weight].bits, bias, x, where)
-        case g.Add() | g.AveragePool():
+        case g.LayerNorm():
+            _check_requantize(kind.requantize, arrays, where)
+            _check_norm(arrays[kind.gain], arrays[kind.bias] if kind.bias is not None else None, where)
+        case g.Add() | g.AveragePool() | g.MatMul() | g.Multiply():
             _check_requantize(kind.requantize, arrays, where)
         case g.Concat():
             for form in kind.requantize:
@@ -105,9 +108,23 @@ def _check_weight(weight: Array, bits: int, bias: Array | None, x: g.Activation,
     largest = np.abs(flat, dtype=np.int16).sum(axis=1, dtype=np.int64) * x.max_magnitude
     if bias is not None:
         largest = largest + np.abs(bias.astype(np.int64))
-    if (largest >= limits.ACCUMULATOR).any():
-        channel = int(np.argmax(largest >= limits.ACCUMULATOR))
-        raise ModelFormatError(f"{where}: the accumulator of channel {channel} can overflow")
+    _require_fits(largest, where)
+
+
+def _check_norm(gain: Array, bias: Array | None, where: str) -> None:
+    import numpy as np
+
+    largest = np.abs(gain.astype(np.int64)) * limits.NORM_LARGEST
+    if bias is not None:
+        largest = largest + np.abs(bias.astype(np.int64))
+    _require_fits(largest, where)
+
+
+def _require_fits(largest: Array, where: str) -> None:
+    """`largest`: the bound of each channel's accumulator."""
+    too_large = largest >= limits.ACCUMULATOR
+    if too_large.any():
+        raise ModelFormatError(f"{where}: the accumulator of channel {int(too_large.argmax())} can overflow")
 
 
 def _check_requantize(form: g.Requantize, arrays: Sequence[Array], where: str) -> None:

@@ -19,6 +19,9 @@ def check_graph(graph: g.Graph) -> None:
     _Checker(graph).run()
 
 
+_INPUTS = {g.Add: 2, g.MatMul: 2, g.Multiply: 2, g.Constant: 0}  # 1 for all others, any number but 0 for Concat
+
+
 class _Checker:
     """Walks the operators once, remembering which activations are computed and which tensors are used."""
 
@@ -90,8 +93,9 @@ class _Checker:
         self.require(operator.output not in self.computed, "its output is computed already")
         inputs = [self.graph.activations[index] for index in operator.inputs]
         output = self.graph.activations[operator.output]
-        expected_inputs = {g.Add: 2, g.Concat: max(len(inputs), 1)}.get(type(operator.kind), 1)
-        self.require(len(inputs) == expected_inputs, f"it has {len(inputs)} inputs")
+        expected_inputs = _INPUTS.get(type(operator.kind), 1)
+        takes_any = isinstance(operator.kind, g.Concat) and bool(inputs)
+        self.require(takes_any or len(inputs) == expected_inputs, f"it has {len(inputs)} inputs")
         match operator.kind:
             case g.Conv2D() as conv:
                 self.check_conv2d(conv, inputs[0], output)
@@ -122,8 +126,25 @@ class _Checker:
                 self.use_tensor(softmax.table, g.DType.UINT32, [(256,)], "table")
                 is_probability = output.scale == 1 / 256 and output.zero_point == -128
                 self.require(is_probability, "a softmax has the output scale 1/256 and zero point -128")
+            case g.Reshape():
+                fits = len(output.shape) == 3 and inputs[0].elements == output.elements
+                self.require(fits, f"its output cannot have the shape {output.shape}")
+                self.check_same_grid(inputs[0], output)
+            case g.Permute() as permute:
+                self.require(len(inputs[0].shape) == 3, "it permutes what is flat")
+                permuted = tuple(inputs[0].shape[axis] for axis in permute.axes)
+                self.require(output.shape == permuted, f"its output cannot have the shape {output.shape}")
+                self.check_same_grid(inputs[0], output)
+            case g.MatMul() as product:
+                self.check_matmul(product, inputs[0], inputs[1], output)
+            case g.LayerNorm() as norm:
+                self.check_layer_norm(norm, inputs[0], output)
+            case g.Multiply() as multiply:
+                self.check_multiply(multiply, inputs[0], inputs[1], output)
+            case g.Constant() as constant:
+                self.use_tensor(constant.value, g.DType.INT8, [output.shape], "value")
         self.computed.add(operator.output)
-        self.work += 0 if isinstance(operator.kind, g.Flatten) else output.elements
+        self.work += 0 if isinstance(operator.kind, g.Flatten | g.Reshape) else output.elements
 
     def check_conv2d(self, conv: g.Conv2D, x: g.Activation, y: g.Activation) -> None:
         self.require(len(x.shape) == 3 and len(y.shape) == 3, "a convolution is [height, width, channels]")
@@ -144,7 +165,7 @@ class _Checker:
         self.check_bias_and_requantize(linear, y.shape[0])
         self.work += y.elements * x.elements
 
-    def check_bias_and_requantize(self, kind: g.Conv2D | g.Linear, channels: int) -> None:
+    def check_bias_and_requantize(self, kind: g.Conv2D | g.Linear | g.LayerNorm, channels: int) -> None:
         if kind.bias is not None:
             self.use_tensor(kind.bias, g.DType.INT32, [(channels,)], "bias")
         self.check_requantize(kind.requantize, ((channels,), (1,)))
@@ -162,6 +183,36 @@ class _Checker:
         axes_equal = all(x.shape[:-1] == y.shape[:-1] for x in inputs)
         total = sum(x.channels for x in inputs)
         self.require(axes_equal and total == y.channels, f"its inputs do not make the shape {y.shape}")
+
+    def check_matmul(self, product: g.MatMul, a: g.Activation, b: g.Activation, y: g.Activation) -> None:
+        self.require(len(a.shape) == len(b.shape) == len(y.shape) == 3, "a product of activations has rank 3")
+        self.require(product.heads >= 1, "it has no head")
+        is_stacked = product.a_stacked or product.b_stacked or product.output_stacked
+        self.require(product.heads > 1 or not is_stacked, "a single head cannot be stacked")
+        a_matrix = product.matrix(a.shape, product.a_stacked)
+        b_matrix = product.matrix(b.shape, product.b_stacked)
+        y_matrix = product.matrix(y.shape, product.output_stacked)
+        if a_matrix is None or b_matrix is None or y_matrix is None:
+            self.fail(f"{product.heads} heads do not divide its inputs and output")
+        inner, columns = b_matrix[::-1] if product.b_transposed else b_matrix
+        fits = a_matrix[1] == inner and y_matrix == (a_matrix[0], columns)
+        self.require(fits, f"the matrices {a_matrix}, {b_matrix} and {y_matrix} do not fit")
+        self.require(inner * a.max_magnitude * b.max_magnitude < limits.ACCUMULATOR, "its accumulator can overflow")
+        self.check_requantize(product.requantize, [(1,)])
+        self.work += y.elements * inner
+
+    def check_layer_norm(self, norm: g.LayerNorm, x: g.Activation, y: g.Activation) -> None:
+        self.check_elementwise(x, y)
+        channels = y.channels
+        self.require(channels <= limits.NORM_CHANNELS, f"{channels} channels are too many to normalise")
+        self.require(1 <= norm.epsilon <= limits.NORM_EPSILON, f"its epsilon {norm.epsilon} is out of range")
+        self.use_tensor(norm.gain, g.DType.INT8, [(channels,)], "gain")
+        self.check_bias_and_requantize(norm, channels)
+
+    def check_multiply(self, multiply: g.Multiply, a: g.Activation, b: g.Activation, y: g.Activation) -> None:
+        for_each_channel = len(a.shape) == 3 and b.shape == (1, 1, a.channels)
+        self.require(a.shape == y.shape and (b.shape == a.shape or for_each_channel), "its shapes do not fit")
+        self.check_requantize(multiply.requantize, [(1,)])
 
     def check_average_pool(self, pool: g.AveragePool, x: g.Activation, y: g.Activation) -> None:
         self.check_pool(pool.window, x, y)

@@ -41,6 +41,27 @@ STAGE_COLUMNS = (
 )
 
 
+TRIAL_COLUMNS = (
+    Column("trial", lambda t: t["name"]),
+    Column("accuracy", lambda t: "-" if t["stopped"] else percent(t["accuracy"]), is_number=True),
+    Column("size", lambda t: "-" if t["stopped"] else size(t["model_bytes"]), is_number=True),
+    Column(
+        "predicted p95",
+        lambda t: ", ".join(f"{p['device_class']} {milliseconds(p['latency_p95_us'])}" for p in t["latencies"]) or "-",
+    ),
+    Column("", lambda t: "on the front" if t["on_front"] else t["stopped"] and f"given up: {t['stopped']}"),
+)
+
+
+def search_words(search: Row) -> str:
+    """What a search did, in a sentence."""
+    trials = search["trials"]
+    stopped = sum(bool(trial["stopped"]) for trial in trials)
+    front = sum(trial["on_front"] for trial in trials)
+    words = f"{len(trials)} of at most {search['trials_wanted']} trials, {front} on the front"
+    return f"{words}{f', {stopped} given up before training' if stopped else ''}; ended: {search['ended']}"
+
+
 def _fields(job: Row) -> list[tuple[str, str]]:
     fields = [
         ("job", job["id"]),
@@ -52,6 +73,8 @@ def _fields(job: Row) -> list[tuple[str, str]]:
         ("changed", when(job["updated_at_ms"])),
     ]
     optional = (("decision", job["decision_id"]), ("rollout", job["rollout_id"]))
+    if job["search"]:
+        fields.append(("search", search_words(job["search"])))
     return fields + [(heading, value) for heading, value in optional if value]
 
 
@@ -65,6 +88,8 @@ def _details(job: Row) -> list[Table]:
             for index, verdict in enumerate(candidate["verdict"].split(";"))
         ]
         tables += [table(job["candidates"], CANDIDATE_COLUMNS), table(verdicts, VERDICT_COLUMNS)]
+    if job["search"]:
+        tables.append(table(job["search"]["trials"], TRIAL_COLUMNS))
     if stages:
         tables.append(table(stages, STAGE_COLUMNS))
     return tables

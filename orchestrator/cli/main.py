@@ -12,6 +12,7 @@ from orchestrator.cli.devices import devices
 from orchestrator.cli.exit_codes import EXIT_CODES
 from orchestrator.cli.jobs import jobs
 from orchestrator.cli.models import models
+from orchestrator.cli.pareto import add_pareto
 from orchestrator.cli.policies import policies
 from orchestrator.cli.rollouts import rollouts
 from orchestrator.cli.submit import add_submit
@@ -39,6 +40,7 @@ def main() -> None:
 
 add_up(main)
 add_submit(main)
+add_pareto(models)
 for group in (jobs, models, devices, rollouts, policies, decisions, telemetry, config):
     main.add_command(group)
 

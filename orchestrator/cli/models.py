@@ -12,7 +12,7 @@ from orchestrator.cli.words import ago, milliseconds, percent, short, size, when
 
 @click.group()
 def models() -> None:
-    """Published models: list, show, watch."""
+    """Published models: list, show, watch; and the fronts they were chosen from."""
 
 
 def _accuracy(model: Row) -> str:
@@ -43,9 +43,30 @@ def _fields(model: Row) -> list[tuple[str, str]]:
         fields.append(
             ("teacher", f"{teacher} on the same {certificate['samples']} samples; at most {drop} better (95 %)")
         )
+        fields += _certificate_fields(certificate)
     if model["lineage"] and model["lineage"]["parent_model_sha256"]:
         fields.append(("made to replace", model["lineage"]["parent_model_sha256"]))
     return fields
+
+
+def _certificate_fields(certificate: Row) -> list[tuple[str, str]]:
+    """What certificates state since they do; older ones leave it out."""
+    fields = []
+    if worst := certificate["worst_class"]:
+        told = f"{worst['label']}: {_compared(worst['counts'])}; no class lost more than "
+        fields.append(("worst class", f"{told}{percent(worst['accuracy_drop_upper_95'])} (95 %)"))
+    if corrupted := certificate["corrupted"]:
+        told = f"{corrupted['corruption']}: {_compared(corrupted['counts'])}; at most "
+        fields.append(("corrupted", f"{told}{percent(corrupted['accuracy_drop_upper_95'])} lost (95 %)"))
+    if certificate["data_sha256"]:
+        splits = ", ".join(f"{s['name']} {s['samples']} ({short(s['sha256'])})" for s in certificate["splits"])
+        fields.append(("data", f"{short(certificate['data_sha256'])}: {splits}; seed {certificate['seed']}"))
+    return fields
+
+
+def _compared(counts: Row) -> str:
+    correct, teacher = (percent(counts[name] / counts["samples"]) for name in ("correct", "teacher_correct"))
+    return f"{correct} of {counts['samples']}, the teacher {teacher}"
 
 
 MEASUREMENT_COLUMNS = (

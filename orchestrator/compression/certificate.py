@@ -66,6 +66,40 @@ def compare_paired(correct: npt.NDArray[np.bool_], teacher_correct: npt.NDArray[
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class WorstClass:
+    """The class that lost most accuracy as observed; of equals the one of which less is known.
+
+    `accuracy_drop_upper_95` holds for all classes together: no class lost more. Each of K classes has a bound that errs
+    with a K-th of 5 % (Bonferroni), and this is the largest of them, be it of this class or of another.
+    """
+
+    label: int
+    comparison: PairedComparison
+    accuracy_drop_upper_95: float
+
+
+def compare_worst_class(
+    correct: npt.NDArray[np.bool_], teacher_correct: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]
+) -> WorstClass:
+    """Compare class by class; classes without samples say nothing. Arrays as for `compare_paired`, and labels [N]."""
+    if labels.shape != correct.shape:
+        raise DataError(f"{labels.shape} labels for {correct.shape} answers")
+    present = [int(label) for label in np.unique(labels)]
+    compared = {label: compare_paired(correct[labels == label], teacher_correct[labels == label]) for label in present}
+    bounds = {
+        label: accuracy_drop_upper(
+            samples=comparison.samples,
+            only_model_correct=comparison.only_model_correct,
+            only_teacher_correct=comparison.only_teacher_correct,
+            confidence=1 - 0.05 / len(present),
+        )
+        for label, comparison in compared.items()
+    }
+    worst = max(present, key=lambda label: (compared[label].accuracy_drop, bounds[label], -label))
+    return WorstClass(label=worst, comparison=compared[worst], accuracy_drop_upper_95=max(bounds.values()))
+
+
 def accuracy_drop_upper(
     *, samples: int, only_model_correct: int, only_teacher_correct: int, confidence: float = 0.95
 ) -> float:

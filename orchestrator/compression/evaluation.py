@@ -40,7 +40,7 @@ def evaluate(model: Artifact | Engine, split: Split) -> Evaluation:
 
 def predict(model: Artifact | Engine, split: Split) -> npt.NDArray[np.int64]:
     """The class that the engine answers for every sample, [N]; raises what `evaluate` raises."""
-    require_samples(split, what="an evaluation")
+    require_samples(split, what="an evaluation", judges=True)
     engine = model.load() if isinstance(model, Artifact) else model
     graph = engine.graph
     if graph.input.raw_table is None or graph.input_activation.shape != split.sample_shape:
@@ -58,7 +58,7 @@ def predict(model: Artifact | Engine, split: Split) -> npt.NDArray[np.int64]:
 
 def evaluate_network(network: nn.Module, split: Split, *, preprocessing: Preprocessing) -> Evaluation:
     """Answer every sample with a float network in evaluation mode; its mode is put back afterwards."""
-    require_samples(split, what="an evaluation")
+    require_samples(split, what="an evaluation", judges=True)
     predicted = predict_logits(network, split.inputs, preprocessing).argmax(dim=1).numpy()
     return Evaluation(predicted == split.labels)
 

@@ -1,7 +1,7 @@
 """The way of a network to a model: capture, quantize, lower, golden vectors.
 
-What comes before (training, distillation, pruning) changes the network and is called on its own; what comes after
-(evaluation, certificate) only looks at the result.
+What comes before (training, distillation) makes the network and is called on its own, and so can pruning be; what comes
+after (evaluation, certificate) only looks at the result.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from orchestrator.compression.gate import ALLOWED_DROP, measure_loss, require_ke
 from orchestrator.compression.golden import golden_vectors
 from orchestrator.compression.lower import lower
 from orchestrator.compression.lower.model import serialise
+from orchestrator.compression.prune import Pruning, prune_and_recover
 from orchestrator.compression.qat import Checkpoints, train_quantized
 from orchestrator.compression.quantize import QuantizedGraph, quantize
 from orchestrator.compression.recipe import Recipe
@@ -33,6 +34,7 @@ def compress(
     recipe: Recipe,
     *,
     name: str,
+    prune: Pruning | None = None,
     fp32: nn.Module | None = None,
     max_accuracy_drop: float | None = ALLOWED_DROP,
     checkpoints: Checkpoints | None = None,
@@ -46,16 +48,21 @@ def compress(
     Args:
         model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
         name: what applications call the model, the same for every version.
-        fp32: what accuracy is compared with, where `model` is not the original any more (it was pruned).
+        prune: remove channels and train back before; reads `train` with its labels.
+        fp32: what accuracy is compared with, where `model` is not the original any more.
         max_accuracy_drop: what may be lost, as a share; None lets everything out.
         checkpoints: where a training that is interrupted goes on.
 
     Raises:
         AccuracyLostError: more was lost than is allowed.
-        CaptureError, WeightError, QuantizationError, DataError, TrainingError: see `orchestrator.compression.errors`.
+        CaptureError, WeightError, QuantizationError, DataError, PruningError, TrainingError: see
+            `orchestrator.compression.errors`.
     """
     preprocessing = Preprocessing.of(splits)
     require_labels_of(model, splits.calibrate, preprocessing=preprocessing, what="the calibrate split")
+    fp32 = fp32 or model
+    if prune is not None:
+        model = prune_and_recover(model, splits.train, prune, preprocessing=preprocessing, on_progress=on_progress)
     if recipe.training is None:
         quantized = quantize_network(
             model, splits.calibrate, recipe, preprocessing=preprocessing, on_progress=on_progress
@@ -67,7 +74,7 @@ def compress(
         )  # fmt: skip
     artifact = build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
     if max_accuracy_drop is not None:
-        require_kept(measure_loss(fp32 or model, artifact, splits, preprocessing=preprocessing), max_accuracy_drop)
+        require_kept(measure_loss(fp32, artifact, splits, preprocessing=preprocessing), max_accuracy_drop)
     return artifact
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.compression.errors import RecipeError
 
 RECIPE_VERSION = 2
-READ_VERSIONS = (1, 2)  # a recipe of version 1 means what it meant: what it does not say has its default
+READ_VERSIONS = (1, 2)
 WEIGHT_BITS = (8, 6, 4, 3, 2)
 
 
@@ -83,6 +83,7 @@ class Recipe:
         rounding: see `Rounding`.
         effort: see `Effort`.
         correct_bias: make the mean of every output channel what it was before rounding.
+        equalize: rescale channels between layers first, so that each uses the grid that all share.
         calibration_count: samples of the calibrate split that are looked at, from its start.
         training: train with fake quantization before the grids are fixed; None is quantization without training.
         version: of this dataclass's meaning.
@@ -96,6 +97,7 @@ class Recipe:
     rounding: Rounding = Rounding.AUTO
     effort: Effort = Effort.NORMAL
     correct_bias: bool = True
+    equalize: bool = True
     calibration_count: int = 512
     training: QuantizedTraining | None = None
     version: int = RECIPE_VERSION
@@ -113,8 +115,9 @@ class Recipe:
             raise RecipeError(f"weight_bits must be one of {WEIGHT_BITS}, found {self.weight_bits!r}")
         if not _is_int(self.calibration_count) or self.calibration_count < 1:
             raise RecipeError(f"calibration_count must be at least 1, found {self.calibration_count!r}")
-        if not isinstance(self.correct_bias, bool):
-            raise RecipeError(f"correct_bias must be true or false, found {self.correct_bias!r}")
+        for name in ("correct_bias", "equalize"):
+            if not isinstance(getattr(self, name), bool):
+                raise RecipeError(f"{name} must be true or false, found {getattr(self, name)!r}")
         if not (self.training is None or isinstance(self.training, QuantizedTraining)):
             raise RecipeError(f"training must be a section of its own, found {self.training!r}")
         object.__setattr__(self, "layer_bits", _layer_bits(self.layer_bits))
@@ -161,6 +164,8 @@ class Recipe:
             raise RecipeError(f"a recipe is a JSON object: {error}") from error
         known = _checked(values, cls, "recipe")
         if _is_int(known.get("version")) and known["version"] in READ_VERSIONS:
+            if known["version"] == 1:
+                known.setdefault("equalize", False)  # version 1 began without
             known["version"] = RECIPE_VERSION
         if known.get("training") is not None:
             known["training"] = QuantizedTraining(**_checked(known["training"], QuantizedTraining, "training"))

@@ -21,6 +21,8 @@ from orchestrator.convert.jobs import (
     measurement,
     measurement_from,
     published_model,
+    search,
+    search_from,
     stage,
 )
 from orchestrator.convert.loop import decision, policy, rollout, telemetry_summary
@@ -49,6 +51,8 @@ __all__ = [
     "policy",
     "published_model",
     "rollout",
+    "search",
+    "search_from",
     "stage",
     "telemetry_summary",
 ]

@@ -18,6 +18,7 @@ def measurement(record: records.Measurement) -> model_pb2.Measurement:
         runs=record.runs,
         peak_ram_bytes=record.peak_ram_bytes,
         on_control_plane=record.on_control_plane,
+        operator_p50_us=record.operator_p50_us,
     )
 
 
@@ -30,6 +31,7 @@ def measurement_from(message: model_pb2.Measurement) -> records.Measurement:
         runs=message.runs,
         peak_ram_bytes=message.peak_ram_bytes,
         on_control_plane=message.on_control_plane,
+        operator_p50_us=tuple(message.operator_p50_us),
     )
 
 
@@ -58,6 +60,50 @@ def candidate_from(message: operator_pb2.Candidate) -> records.Candidate:
         measurements=tuple(measurement_from(entry) for entry in message.measurements),
         chosen_for=tuple(message.chosen_for),
         verdict=message.verdict,
+    )
+
+
+def search(record: records.Search) -> operator_pb2.Search:
+    return operator_pb2.Search(
+        trials_wanted=record.trials_wanted,
+        ended=record.ended,
+        trials=[
+            operator_pb2.Trial(
+                name=trial.name,
+                accuracy=trial.accuracy,
+                model_bytes=trial.model_bytes,
+                peak_ram_bytes=trial.peak_ram_bytes,
+                latencies=[
+                    operator_pb2.PredictedLatency(device_class=entry.device_class, latency_p95_us=entry.latency_p95_us)
+                    for entry in trial.latencies
+                ],
+                stopped=trial.stopped,
+                on_front=trial.on_front,
+            )
+            for trial in record.trials
+        ],
+    )
+
+
+def search_from(message: operator_pb2.Search) -> records.Search:
+    return records.Search(
+        trials_wanted=message.trials_wanted,
+        ended=message.ended,
+        trials=tuple(
+            records.Trial(
+                name=trial.name,
+                accuracy=trial.accuracy,
+                model_bytes=trial.model_bytes,
+                peak_ram_bytes=trial.peak_ram_bytes,
+                latencies=tuple(
+                    records.PredictedLatency(device_class=entry.device_class, latency_p95_us=entry.latency_p95_us)
+                    for entry in trial.latencies
+                ),
+                stopped=trial.stopped,
+                on_front=trial.on_front,
+            )
+            for trial in message.trials
+        ),
     )
 
 
@@ -93,6 +139,8 @@ def job(record: records.Job, stages: Iterable[records.Stage]) -> operator_pb2.Jo
         stages=[stage(entry) for entry in stages],
         spec_yaml=record.spec_yaml,
         working_dir_sha256=bytes.fromhex(record.working_dir_digest),
+        teacher_accuracy=record.teacher_accuracy,
+        search=None if record.search is None else search(record.search),
     )
 
 

@@ -13,24 +13,28 @@ from torch import nn
 from edge_agent.runtime import load_model
 from edge_agent.runtime.engine import Engine
 from edge_agent.runtime.model import parse_model
+from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
-from orchestrator.compression.certificate import compare_paired
+from orchestrator.compression.certificate import compare_paired, compare_worst_class
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import Split, Splits
+from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
+from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef
+from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
-from orchestrator.jobs.repair_data import RepairData, joined
+from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
 from protos import model_pb2
 
 TIMING_BUDGET_S = 30.0
+CERTIFIED_CORRUPTION = Corruption((("gaussian_noise", 20.0),))
+"""What every certificate states besides clean images: a sensor in bad light."""
 
 
 def make_candidate(
@@ -39,15 +43,23 @@ def make_candidate(
     """Prune and train back, where asked; compress; judge on the choose split."""
     context.set_up()
     control_plane = context.control_plane()
-    fp32 = network = load_network(order.network, control_plane)
+    network = load_network(order.network, control_plane)
+    fp32 = network if order.fp32 == order.network else load_network(order.fp32, control_plane)
     if order.spec.prune is not None:
-        network = _pruned(context, order, network, splits, returned)
+        pruning = PruneOrder(
+            spec=order.spec.prune,
+            network=order.network,
+            teacher=order.teacher,
+            learning=order.learning,
+            seed=order.seed,
+        )
+        network = pruned(context, pruning, network, splits, returned)
     recipe = recipe_for(order.spec.quantize, seed=order.seed)
     checkpoints = None
     if recipe.training is not None:
         checkpoints = QuantizedEpochs(control_plane, order.inputs, save_checkpoint(network))
         if returned:
-            splits = dataclasses.replace(splits, train=joined(splits.train, returned.train))
+            splits = dataclasses.replace(splits, train=concatenate(splits.train, returned.train))
     artifact = compress(
         network,
         splits,
@@ -67,23 +79,41 @@ def make_candidate(
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy
-    return StageOutput(blobs=_put_artifact(control_plane, artifact), metrics=metrics)
+    return StageOutput(blobs=put_artifact(control_plane, artifact), metrics=metrics)
 
 
 def certify_models(
-    context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: Split
+    context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: SealedSplit
 ) -> list[dict[str, Any]]:
-    """What each model answers on the certify split, paired with the teacher's answers to the same samples."""
+    """What each model answers on the certify split, paired with the teacher's answers to the same samples.
+
+    Overall, of the class that lost most, and with every image corrupted as `CERTIFIED_CORRUPTION` states.
+    """
     context.set_up()
     control_plane = context.control_plane()
     preprocessing = Preprocessing.of(splits)
-    reference = evaluate_network(load_network(teacher, control_plane), certify, preprocessing=preprocessing)
-    return [
-        dataclasses.asdict(
-            compare_paired(evaluate(_load_engine(control_plane, digest), certify).correct, reference.correct)
+    network = load_network(teacher, control_plane)
+    certificates = []
+    for digest in model_digests:
+        clean = certify.open_for(digest)
+        corrupted = Split(CERTIFIED_CORRUPTION.apply(clean.inputs), clean.labels)
+        on_clean = evaluate_network(network, clean, preprocessing=preprocessing).correct
+        on_corrupted = evaluate_network(network, corrupted, preprocessing=preprocessing).correct
+        engine = _load_engine(control_plane, digest)
+        answers = evaluate(engine, clean).correct
+        worst = compare_worst_class(answers, on_clean, clean.labels)
+        certificates.append(
+            {
+                **dataclasses.asdict(compare_paired(answers, on_clean)),
+                "worst_class": {"name": _class_name(splits, worst.label), **dataclasses.asdict(worst)},
+                "corrupted": {
+                    "corruption": str(CERTIFIED_CORRUPTION),
+                    "seed": CERTIFIED_CORRUPTION.seed,
+                    **dataclasses.asdict(compare_paired(evaluate(engine, corrupted).correct, on_corrupted)),
+                },
+            }
         )
-        for digest in model_digests
-    ]
+    return certificates
 
 
 def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) -> dict[str, Any]:
@@ -109,19 +139,26 @@ def time_model(context: TaskContext, model_digest: str, warmup: int, runs: int) 
         "latency_p95_us": _quantile(latencies_us, 0.95),
         "runs": len(latencies_us),
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
+        "operator_p50_us": median_laps_us(engine, [(True, x) for x in inputs], min(len(latencies_us), PROFILED_RUNS)),
     }
 
 
-def _pruned(
-    context: TaskContext, order: CandidateOrder, network: nn.Module, splits: Splits, returned: RepairData | None
+def _class_name(splits: Splits, label: int) -> str:
+    return splits.labels[label] if splits.labels else str(label)
+
+
+def pruned(
+    context: TaskContext, order: PruneOrder, network: nn.Module, splits: Splits, returned: RepairData | None
 ) -> nn.Module:
-    assert order.spec.prune is not None
+    """Without channels, and trained back under the teacher."""
     preprocessing = Preprocessing.of(splits)
-    fraction, epochs = order.spec.prune.macs_fraction, order.spec.prune.epochs
-    pruned = prune_channels(network, splits.train, preprocessing=preprocessing, macs_fraction=fraction, seed=order.seed)
+    fraction, epochs = order.spec.macs_fraction, order.spec.epochs
+    narrower = prune_channels(
+        network, splits.train, preprocessing=preprocessing, macs_fraction=fraction, seed=order.seed
+    )
     if epochs:
         distill(
-            pruned,
+            narrower,
             load_network(order.teacher, context.control_plane()),
             splits.train,
             preprocessing=preprocessing,
@@ -134,10 +171,10 @@ def _pruned(
             extra=returned.train if returned else None,
             on_progress=context.report.part(0.1, 0.5),
         )
-    return pruned
+    return narrower
 
 
-def _put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:
+def put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:
     """Tensors first and the model last, so that a model that is there has all it refers to."""
     golden = parse_model(artifact.model).golden
     blobs = {}

@@ -12,15 +12,15 @@ from typing import Any
 
 from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.measure import MeasurableModel, measure_models
-from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, NetworkRef
+from orchestrator.jobs.measure import MeasurableModel, Tell, measure_models
+from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, DataFacts, NetworkRef
 from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
 from orchestrator.jobs.stage_runner import StageRunner
 from orchestrator.jobs.stages import StageOutput
-from orchestrator.policy.choice import Choice, choose
-from orchestrator.records import Candidate, Measurement
+from orchestrator.policy.choice import Choice, choose, with_floors
+from orchestrator.records import Candidate, Measurement, Search
 from orchestrator.spec import CompressionJobSpec, TargetSpec
 from protos import operator_pb2
 
@@ -55,17 +55,27 @@ class Conclusion:
     ray_runner: RayRunner
     teacher: NetworkRef
     student: NetworkRef
+    teacher_accuracy: float | None  # on the choose split; None where nothing asks for it
     splits: Any  # references into Ray's object store
     certify: Any
-    certify_digest: str
+    data: DataFacts
 
-    def conclude(self, made: Sequence[Made]) -> JobOutcome:
-        targets = self._targets()
-        measurements = self._measure(made, targets)
+    def conclude(self, made: Sequence[Made], search: Search | None = None) -> JobOutcome:
+        targets = self.targets()
+        self.stages.tell("measure", 0.0, "measuring on devices")
+        measurements = self._measure(made, targets, lambda share, words: self.stages.tell("measure", share, words))
+        self.stages.done("measure")
         measured = [entry.with_measurements(measurements[entry.candidate.model_digest]) for entry in made]
         choice = self._choose(measured, targets, measurements)
         candidates = tuple(map(convert.candidate, choice.candidates))
-        self.control_plane.report(stage="choose", progress=0.0, message=choice.words, candidates=candidates)
+        self.control_plane.report(
+            stage="choose",
+            progress=0.0,
+            message=choice.words,
+            candidates=candidates,
+            teacher_accuracy=self.teacher_accuracy or 0.0,
+            search=None if search is None else convert.search(search),
+        )
         if not choice.is_feasible:
             return JobOutcome(state=operator_pb2.JOB_INFEASIBLE, message=choice.words, candidates=candidates, chosen=())
         self._publish(choice, measured)
@@ -76,31 +86,33 @@ class Conclusion:
             chosen=tuple(convert.class_models(choice.chosen)),
         )
 
-    def _targets(self) -> tuple[TargetSpec, ...]:
-        """Where one class is too slow it gets another model, and the others keep theirs."""
+    def targets(self) -> tuple[TargetSpec, ...]:
+        """With floors in place of drops. Where one class is too slow it gets another model, the others keep theirs."""
+        targets = with_floors(self.spec.targets, self.teacher_accuracy)
         if self.job.action != FASTER_CANDIDATE:
-            return self.spec.targets
-        return targets_of(self.spec.targets, self.control_plane.get_requesting_class())
+            return targets
+        return targets_of(targets, self.control_plane.get_requesting_class())
 
-    def _measure(self, made: Sequence[Made], targets: Sequence[TargetSpec]) -> dict[str, list[Measurement]]:
+    def measure_quietly(self, made: Sequence[Made]) -> dict[str, list[Measurement]]:
+        """By digest, on every target's class, as for the choice; orders that were answered are not sent again."""
+        return self._measure(made, self.targets(), lambda share, words: None)
+
+    def _measure(self, made: Sequence[Made], targets: Sequence[TargetSpec], tell: Tell) -> dict[str, list[Measurement]]:
         """Each distinct model once, by digest; where a faster one is wanted, the running one beside them."""
         sizes = {entry.candidate.model_digest: entry.output.blobs[MODEL].size_bytes for entry in made}
         running = self.control_plane.find_blob(self._parent_model) if self._wants_faster else None
         if running is not None:
             sizes[running.digest] = running.size_bytes
-        self.stages.tell("measure", 0.0, "measuring on devices")
         benchmark = self.spec.benchmark
-        measurements = measure_models(
+        return measure_models(
             self.control_plane,
             [MeasurableModel(digest=digest, size_bytes=size_bytes) for digest, size_bytes in sizes.items()],
             [target.device_class for target in targets],
             benchmark,
             job_id=self.job.id,
             time_here=lambda digest: self.ray_runner.time_model(digest, warmup=benchmark.warmup, runs=benchmark.runs),
-            tell=lambda fraction, words: self.stages.tell("measure", min(fraction, 0.999), words),
+            tell=lambda share, words: tell(min(share, 0.999), words),
         )
-        self.stages.done("measure")
-        return measurements
 
     @property
     def _parent_model(self) -> str:
@@ -142,7 +154,8 @@ class Conclusion:
                 blobs=tuple(dict.fromkeys(blob for name, blob in entry.output.blobs.items() if name != MODEL)),
                 recipe_json=str(entry.output.metrics["recipe_json"]),
                 certificate=certificate,
-                certify_digest=self.certify_digest,
+                data=self.data,
+                seed=self.spec.seed,
             )
             publish(self.control_plane, chosen, ancestry)
             logger.info("published %s as %s", entry.candidate.name, digest[:12])
@@ -151,7 +164,7 @@ class Conclusion:
     def _certificate(self, digest: str) -> Mapping[str, Any]:
         """A stage, so that the certify split is read once for a model however often its job is resumed."""
         inputs = self.stages.inputs(
-            "certificate", data=self.certify_digest, seeded=False, model=digest, teacher=self.teacher.checkpoint
+            "certificate", data=self.data.certify_digest, seeded=False, model=digest, teacher=self.teacher.checkpoint
         )
         output = self.stages.run(
             "certify",

@@ -78,7 +78,14 @@ class ControlPlane:
             return job
 
     def report(
-        self, *, stage: str, progress: float, message: str = "", candidates: Iterable[operator_pb2.Candidate] = ()
+        self,
+        *,
+        stage: str,
+        progress: float,
+        message: str = "",
+        candidates: Iterable[operator_pb2.Candidate] = (),
+        teacher_accuracy: float = 0.0,
+        search: operator_pb2.Search | None = None,
     ) -> bool:
         """Say how far the job is; answers whether somebody asked to cancel it.
 
@@ -92,6 +99,8 @@ class ControlPlane:
             progress=progress,
             message=message,
             candidates=candidates,
+            teacher_accuracy=teacher_accuracy,
+            search=search,
         )
         with _job_may_be_gone():
             response = self._call(lambda: self._drivers.ReportProgress(request, timeout=DEADLINE_S))

@@ -5,22 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.jobs.stages import StageInputs
-from orchestrator.spec import CandidateSpec, StudentSpec, TeacherSpec
+from orchestrator.spec import CandidateSpec, PruneSpec, StudentSpec, TeacherSpec
 
 # What a decision can ask for; `controllers.repair_jobs` writes the job, epochs of the repair included.
 DISTILL_AGAIN = "distill_again"
 FASTER_CANDIDATE = "faster_candidate"
 
+CHECKPOINT = "checkpoint"  # of a float network
 MODEL = "model"  # names of a candidate's outputs; tensors have others
 GOLDEN = "golden"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRef:
-    """A float network: the callable that builds it and the checkpoint blob with its weights."""
+    """A float network: the callable that builds it and the checkpoint blob with its weights.
+
+    `is_pruned`: the weights are of fewer channels than the callable builds.
+    """
 
     entrypoint: str
     checkpoint: str
+    is_pruned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +33,12 @@ class DataFacts:
     """What the driver needs to know of splits that it never holds."""
 
     digest: str
-    certify_digest: str
+    split_digests: dict[str, str]
     counts: dict[str, int]
+
+    @property
+    def certify_digest(self) -> str:
+        return self.split_digests["certify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +68,30 @@ class StudentOrder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CandidateOrder:
-    """Which candidate to make of which network; `learning` says how what pruning broke is trained back.
+class PruneOrder:
+    """Which channels to take from which network; `learning` says how what that broke is trained back."""
 
-    `inputs` are those of the whole stage; epochs of quantization-aware training are kept under keys made from them.
+    spec: PruneSpec
+    network: NetworkRef
+    teacher: NetworkRef
+    learning: StudentSpec
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOrder:
+    """Which candidate to make of which network.
+
+    Attributes:
+        learning: how what pruning broke is trained back.
+        fp32: what accuracy is compared with: `network`, or what that was before it was pruned.
+        inputs: of the whole stage; epochs of quantization-aware training are kept under keys made from them.
     """
 
     spec: CandidateSpec
-    inputs: StageInputs
     network: NetworkRef
+    fp32: NetworkRef
+    inputs: StageInputs
     teacher: NetworkRef
     learning: StudentSpec
     model_name: str

@@ -7,6 +7,7 @@ is there already is taken from the control plane. Where a stage is computed is `
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,13 +16,23 @@ from orchestrator.compression.errors import CompressionError
 from orchestrator.jobs.conclusion import Conclusion, JobOutcome, Made
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.errors import JobFailedError
-from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, CandidateOrder, NetworkRef, StudentOrder
+from orchestrator.jobs.orders import (
+    DISTILL_AGAIN,
+    FASTER_CANDIDATE,
+    MODEL,
+    CandidateOrder,
+    DataFacts,
+    NetworkRef,
+    StudentOrder,
+)
 from orchestrator.jobs.progress import ProgressPlan
 from orchestrator.jobs.ray_runner import RayRunner
+from orchestrator.jobs.search import Found, ModelSearch
 from orchestrator.jobs.selection import with_narrower
 from orchestrator.jobs.stage_runner import StageRunner
+from orchestrator.jobs.trials import TrialMaker
 from orchestrator.records import Candidate
-from orchestrator.spec import CandidateSpec, CompressionJobSpec, StudentSpec
+from orchestrator.spec import CandidateSpec, CompressionJobSpec, SearchSpec, StudentSpec
 from protos import operator_pb2
 
 logger = logging.getLogger(__name__)
@@ -32,7 +43,7 @@ class _Data:
     """References into Ray's object store, and the digest that stands for them in keys."""
 
     digest: str
-    certify_digest: str
+    facts: DataFacts
     splits: Any
     certify: Any
     returned: Any = None
@@ -65,7 +76,7 @@ class JobPipeline:
             data = self._with_returned(data)
         self._stages.done("returned samples")
         student = self._student(data, teacher)
-        made = self._candidates(data, teacher, student)
+        maker = self._maker(data, teacher, student)
         conclusion = Conclusion(
             job=self._job,
             spec=self._spec,
@@ -74,11 +85,50 @@ class JobPipeline:
             ray_runner=self._ray,
             teacher=teacher,
             student=student,
+            teacher_accuracy=maker.teacher_accuracy() if self._needs_teacher_accuracy() else None,
             splits=data.splits,
             certify=data.certify,
-            certify_digest=data.certify_digest,
+            data=data.facts,
         )
-        return conclusion.conclude(made)
+        made = self._candidates(data, teacher, student)
+        search = None
+        if self._spec.search is not None:
+            found = self._search(self._spec.search, maker, conclusion)
+            made, search = [*made, *_renamed(found.made, made)], found.search
+        return conclusion.conclude(made, search)
+
+    def _needs_teacher_accuracy(self) -> bool:
+        return self._spec.search is not None or any(target.accuracy_drop is not None for target in self._spec.targets)
+
+    def _maker(self, data: _Data, teacher: NetworkRef, student: NetworkRef) -> TrialMaker:
+        return TrialMaker(
+            stages=self._stages,
+            ray_runner=self._ray,
+            control_plane=self._control_plane,
+            data_digest=data.digest,
+            splits=data.splits,
+            returned=data.returned,
+            teacher=teacher,
+            student=student,
+            learning=self._learning(teacher),
+            model_name=self._spec.model_name,
+            seed=self._spec.seed,
+            make_candidate=lambda spec, network: self._candidate(spec, data, teacher, network, student),
+        )
+
+    def _search(self, spec: SearchSpec, maker: TrialMaker, conclusion: Conclusion) -> Found:
+        search = ModelSearch(
+            spec,
+            conclusion.targets(),
+            maker,
+            measure=conclusion.measure_quietly,
+            tell=lambda share, words: self._stages.tell("search", min(share, 0.999), words),
+            parallel_tasks=self._ray.parallel_tasks(),
+            seed=self._spec.seed,
+        )
+        found = search.run()
+        self._stages.done("search")
+        return found
 
     def _plan(self) -> ProgressPlan:
         """Weights from jobs seen: what trains takes the time."""
@@ -90,6 +140,7 @@ class JobPipeline:
                 "returned samples": 1.0,
                 "student": 25.0,
                 **{_stage_of(spec): 25.0 / len(candidates) for spec in candidates},
+                **({"search": 60.0} if self._spec.search is not None else {}),
                 "measure": 8.0,
                 "certify": 4.0,
                 "publish": 4.0,
@@ -102,7 +153,7 @@ class JobPipeline:
         facts, splits, certify = self._ray.load_data(self._spec.data)
         self._stages.done("data")
         logger.info("data: %s, digest %s", facts.counts, facts.digest[:12])
-        return _Data(digest=facts.digest, certify_digest=facts.certify_digest, splits=splits, certify=certify)
+        return _Data(digest=facts.digest, facts=facts, splits=splits, certify=certify)
 
     def _with_returned(self, data: _Data) -> _Data:
         devices = list(self._job.sample_device_ids)
@@ -160,7 +211,7 @@ class JobPipeline:
 
         def make(spec: CandidateSpec) -> Made | None:
             try:
-                return self._candidate(spec, data, teacher, student)
+                return self._candidate(spec, data, teacher, student, student)
             except CompressionError as error:
                 if spec in self._spec.candidates:
                     raise
@@ -170,7 +221,10 @@ class JobPipeline:
         with ThreadPoolExecutor(max_workers=self._ray.parallel_tasks(), thread_name_prefix="candidate") as pool:
             return [made for made in pool.map(make, self._candidate_specs()) if made is not None]
 
-    def _candidate(self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, student: NetworkRef) -> Made:
+    def _candidate(
+        self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, network: NetworkRef, student: NetworkRef
+    ) -> Made:
+        """Of `network`: the student, or what a search made of it by pruning."""
         stage = _stage_of(spec)
         learning = self._learning(teacher)
         parameters: dict[str, Any] = {
@@ -183,13 +237,15 @@ class JobPipeline:
             "candidate",
             data=data.digest,
             parameters=parameters,
-            student=student.checkpoint,
+            student=network.checkpoint,
             teacher=teacher.checkpoint,
+            fp32=student.checkpoint,
         )
         order = CandidateOrder(
             spec=spec,
             inputs=inputs,
-            network=student,
+            network=network,
+            fp32=student,
             teacher=teacher,
             learning=learning,
             model_name=self._spec.model_name,
@@ -208,6 +264,17 @@ class JobPipeline:
             peak_ram_bytes=int(output.metrics["peak_ram_bytes"]),
         )
         return Made(candidate=candidate, output=output)
+
+
+def _renamed(found: Iterable[Made], others: Sequence[Made]) -> list[Made]:
+    """With names that no candidate of the recipe has."""
+    taken = {made.candidate.name for made in others}
+    return [
+        replace(made, candidate=replace(made.candidate, name=f"{made.candidate.name}-found"))
+        if made.candidate.name in taken
+        else made
+        for made in found
+    ]
 
 
 def _stage_of(spec: CandidateSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from orchestrator import convert
 from orchestrator.jobs.code_version import library_versions
 from orchestrator.jobs.control_plane import ControlPlane, blob_ref
+from orchestrator.jobs.orders import DataFacts
 from orchestrator.jobs.stages import Blob
 from orchestrator.records import Candidate
 from protos import model_pb2, operator_pb2
@@ -31,8 +33,9 @@ class ChosenModel:
     model: Blob
     blobs: tuple[Blob, ...]  # tensors and golden vectors
     recipe_json: str
-    certificate: Mapping[str, Any]  # fields of compression.certificate.PairedComparison
-    certify_digest: str
+    certificate: Mapping[str, Any]  # as `compression_tasks.certify_models` gives it
+    data: DataFacts
+    seed: int
 
 
 def publish(control_plane: ControlPlane, chosen: ChosenModel, ancestry: Ancestry) -> operator_pb2.PublishedModel:
@@ -63,22 +66,52 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
         parent_model_sha256=bytes.fromhex(ancestry.parent_model),
         versions=library_versions(),
     )
-    certificate = model_pb2.Certificate(
-        samples=chosen.certificate["samples"],
-        correct=chosen.certificate["correct"],
-        teacher_correct=chosen.certificate["teacher_correct"],
-        only_model_correct=chosen.certificate["only_model_correct"],
-        only_teacher_correct=chosen.certificate["only_teacher_correct"],
-        accuracy_drop_upper_95=chosen.certificate["accuracy_drop_upper_95"],
-        split_sha256=bytes.fromhex(chosen.certify_digest),
-        model_bytes=chosen.candidate.model_bytes,
-    )
     bodies = [
         model_pb2.Statement(lineage=lineage),
-        model_pb2.Statement(certificate=certificate),
+        model_pb2.Statement(certificate=_certificate(chosen, lineage)),
         *(model_pb2.Statement(measurement=convert.measurement(m)) for m in chosen.candidate.measurements),
     ]
     for statement in bodies:
         statement.model_sha256 = sha256
         statement.issued_at_ms = issued_at_ms
     return bodies
+
+
+def _certificate(chosen: ChosenModel, lineage: model_pb2.Lineage) -> model_pb2.Certificate:
+    """All that is vouched for in one statement, so that one signature is enough."""
+    counts, worst, corrupted = chosen.certificate, chosen.certificate["worst_class"], chosen.certificate["corrupted"]
+    return model_pb2.Certificate(
+        **{name: counts[name] for name in _COUNTS},
+        accuracy_drop_upper_95=counts["accuracy_drop_upper_95"],
+        split_sha256=bytes.fromhex(chosen.data.certify_digest),
+        model_bytes=chosen.candidate.model_bytes,
+        worst_class=model_pb2.WorstClass(
+            label=worst["name"],
+            counts=_counts(worst["comparison"]),
+            accuracy_drop_upper_95=worst["accuracy_drop_upper_95"],
+        ),
+        corrupted=model_pb2.Corrupted(
+            corruption=corrupted["corruption"],
+            seed=corrupted["seed"],
+            counts=_counts(corrupted),
+            accuracy_drop_upper_95=corrupted["accuracy_drop_upper_95"],
+        ),
+        data_sha256=bytes.fromhex(chosen.data.digest),
+        splits=[
+            model_pb2.SplitDigest(name=name, sha256=bytes.fromhex(digest), samples=chosen.data.counts[name])
+            for name, digest in sorted(chosen.data.split_digests.items())
+        ],
+        seed=chosen.seed,
+        lineage=lineage,
+        peak_ram_bytes=chosen.candidate.peak_ram_bytes,
+        measurements=[
+            convert.measurement(dataclasses.replace(m, operator_p50_us=())) for m in chosen.candidate.measurements
+        ],
+    )
+
+
+_COUNTS = ("samples", "correct", "teacher_correct", "only_model_correct", "only_teacher_correct")
+
+
+def _counts(comparison: Mapping[str, Any]) -> model_pb2.PairedCounts:
+    return model_pb2.PairedCounts(**{name: comparison[name] for name in _COUNTS})

@@ -17,12 +17,12 @@ import ray
 from orchestrator.errors import OrchestratorError
 from orchestrator.jobs.control_plane import Connection
 from orchestrator.jobs.errors import ClusterError, JobFailedError
-from orchestrator.jobs.orders import CandidateOrder, DataFacts, NetworkRef, StudentOrder, TeacherOrder
+from orchestrator.jobs.orders import CandidateOrder, DataFacts, NetworkRef, PruneOrder, StudentOrder, TeacherOrder
 from orchestrator.jobs.progress import ProgressBoard, StageProgress, StageReporter
 from orchestrator.jobs.stages import StageInputs, StageOutput
 from orchestrator.jobs.teacher import train_teacher
 from orchestrator.jobs.worker import TaskContext
-from orchestrator.spec import DataSpec, TeacherSpec
+from orchestrator.spec import DataSpec, QuantizeSpec, TeacherSpec
 
 _MAX_THREADS = 16  # more do not make small networks faster
 _CONNECT_TIMEOUT_S = 60
@@ -107,6 +107,22 @@ class RayRunner:
         )
         return output
 
+    def judge_teacher(self, teacher: NetworkRef, splits: ray.ObjectRef[Any]) -> StageOutput:
+        return self._run("trial_tasks", "judge_teacher", self._context("search", 1), teacher, splits)
+
+    def prune_network(
+        self, order: PruneOrder, splits: ray.ObjectRef[Any], returned: ray.ObjectRef[Any] | None
+    ) -> StageOutput:
+        return self._run("trial_tasks", "prune_network", self._context("trial", 1), order, splits, returned)
+
+    def outline_candidate(self, order: CandidateOrder, splits: ray.ObjectRef[Any]) -> StageOutput:
+        return self._run("trial_tasks", "outline_candidate", self._context("trial", 1), order, splits)
+
+    def measure_divergence(
+        self, network: NetworkRef, quantize: QuantizeSpec, splits: ray.ObjectRef[Any]
+    ) -> StageOutput:
+        return self._run("trial_tasks", "measure_divergence", self._context("trial", 1), network, quantize, splits)
+
     def certify_models(
         self,
         model_digests: Sequence[str],
@@ -131,6 +147,11 @@ class RayRunner:
     def parallel_tasks(self) -> int:
         """How many one-CPU tasks are worth having in flight."""
         return max(int(self._all_cpus()), 1)
+
+    def _run(self, module: str, function: str, *arguments: Any) -> StageOutput:
+        """On one CPU."""
+        output: StageOutput = _get(_task(module, function, 1).remote(*arguments))
+        return output
 
     def _context(self, stage: str, threads: float) -> TaskContext:
         return TaskContext(

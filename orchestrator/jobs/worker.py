@@ -34,11 +34,15 @@ class TaskContext:
 
 def load_network(network: NetworkRef, control_plane: ControlPlane) -> nn.Module:
     """The float network in evaluation mode."""
-    from orchestrator.compression.checkpoint import load_checkpoint
+    from orchestrator.compression.checkpoint import load_checkpoint, read_tensors
+    from orchestrator.compression.prune.surgery import take_widths
     from orchestrator.jobs.user_code import build_network
 
     module = build_network(network.entrypoint, seed=0)
-    load_checkpoint(module, control_plane.get_blob(network.checkpoint))
+    checkpoint = control_plane.get_blob(network.checkpoint)
+    if network.is_pruned:
+        take_widths(module, read_tensors(checkpoint))
+    load_checkpoint(module, checkpoint)
     return module.eval()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from orchestrator.records import Candidate, ClassModel
+from orchestrator.search.pareto import dominates, front_of
 from orchestrator.spec import TargetSpec
 
 NEAREST = 2
@@ -97,6 +98,24 @@ def choose(
     return Choice(classes=classes, candidates=tuple(judged))
 
 
+def with_floors(targets: Iterable[TargetSpec], teacher_accuracy: float | None) -> tuple[TargetSpec, ...]:
+    """The targets with what they say about a drop against the teacher turned into floors; the higher floor counts.
+
+    Raises:
+        ValueError: a drop is limited, and nobody knows how good the teacher is.
+    """
+    return tuple(_with_floor(target, teacher_accuracy) for target in targets)
+
+
+def _with_floor(target: TargetSpec, teacher_accuracy: float | None) -> TargetSpec:
+    if target.accuracy_drop is None:
+        return target
+    if teacher_accuracy is None:
+        raise ValueError(f"{target.device_class}: a drop is limited, but the teacher was not judged")
+    floor = max(target.accuracy_floor, teacher_accuracy - target.accuracy_drop)
+    return replace(target, accuracy_floor=floor, accuracy_drop=None)
+
+
 def point_for(candidate: Candidate, device_class: str) -> Point:
     """What is known about a candidate on a class; for "*", the worst that any class measured."""
     measured = [m for m in candidate.measurements if device_class in ("*", m.device_class)]
@@ -122,18 +141,12 @@ def keeps_accuracy(candidate: Candidate, target: TargetSpec) -> bool:
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
     """Points that no other beats: none is at least as good in everything and better in something."""
-    pool = list(points)
-    return [point for point in pool if not any(_dominates(other, point) for other in pool)]
-
-
-def _dominates(other: Point, point: Point) -> bool:
-    pairs = list(zip(other.costs, point.costs, strict=True))
-    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+    return front_of(points, lambda point: point.costs)
 
 
 def _choose_for(pool: tuple[Candidate, ...], target: TargetSpec, faster_than_us: float | None) -> ClassChoice:
     points = [point_for(candidate, target.device_class) for candidate in pool]
-    blocked = {point.candidate.name: _shortfalls(point, target, faster_than_us) for point in points}
+    blocked = {point.candidate.name: shortfalls(point, target, faster_than_us) for point in points}
     meeting = [point for point in points if not blocked[point.candidate.name]]
     objective = "latency" if faster_than_us is not None else target.objective
     front = sorted(pareto_front(meeting), key=lambda point: _rank(point, objective))
@@ -155,7 +168,8 @@ def _choose_for(pool: tuple[Candidate, ...], target: TargetSpec, faster_than_us:
     return ClassChoice(device_class=target.device_class, chosen=chosen, front=names, verdicts=verdicts, words=words)
 
 
-def _shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None) -> list[Shortfall]:
+def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = None) -> list[Shortfall]:
+    """The limits of a target that a point does not meet."""
     found = []
     if point.accuracy < target.accuracy_floor:
         gap = target.accuracy_floor - point.accuracy
@@ -194,7 +208,7 @@ def _rank(point: Point, objective: str) -> tuple[float | str, ...]:
 
 
 def _beater(point: Point, pool: list[Point]) -> str:
-    return next(other.candidate.name for other in pool if _dominates(other, point))
+    return next(other.candidate.name for other in pool if dominates(other.costs, point.costs))
 
 
 def _chosen_words(device_class: str, best: Point) -> str:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 
 from orchestrator import convert
 from orchestrator.errors import ConflictError, FencedError, InvalidRequestError
-from orchestrator.records import Benchmark, Candidate, ClassModel, Event, Job, JobState, Stage, StageOutput
+from orchestrator.records import Benchmark, Candidate, ClassModel, Event, Job, JobState, Search, Stage, StageOutput
 from orchestrator.services import limits
 from orchestrator.services.context import Context
 from orchestrator.services.jobs import render_job
@@ -21,6 +21,7 @@ from orchestrator.store.codec import decode
 from protos import operator_pb2, operator_pb2_grpc
 
 CANDIDATES = 64
+TRIALS = 500
 SAMPLES_PER_PAGE = 256
 SAMPLES_PAGE_BYTES = 16 << 20
 
@@ -65,7 +66,9 @@ class DriversService(operator_pb2_grpc.DriversServicer):
         limits.check_text("stage", request.stage, 128)
         limits.check_text("message", request.message, limits.MESSAGE_CHARS)
         limits.check_number("progress", request.progress, high=1.0)
+        limits.check_number("teacher_accuracy", request.teacher_accuracy, high=1.0)
         candidates = _checked_candidates(request.candidates)
+        search = _checked_search(request.search) if request.HasField("search") else None
 
         def write(session: Session) -> bool:
             job = _fenced(session, request.job_id, request.attempt)
@@ -78,6 +81,8 @@ class DriversService(operator_pb2_grpc.DriversServicer):
                 progress=max(job.progress, request.progress),
                 message=request.message or job.message,
                 candidates=candidates or job.candidates,
+                teacher_accuracy=request.teacher_accuracy or job.teacher_accuracy,
+                search=search or job.search,
                 updated_at_ms=session.now_ms,
             )
             session.jobs.put(changed)
@@ -244,3 +249,19 @@ def _checked_candidates(messages: Iterable[operator_pb2.Candidate]) -> tuple[Can
         for measurement in message.measurements:
             limits.check_measurement(measurement)
     return tuple(convert.candidate_from(message) for message in candidates)
+
+
+def _checked_search(message: operator_pb2.Search) -> Search:
+    limits.check_text("search.ended", message.ended, limits.MESSAGE_CHARS)
+    limits.check_count("search.trials", message.trials, TRIALS)
+    for trial in message.trials:
+        limits.check_text("trial.name", trial.name, 128, required=True)
+        limits.check_text("trial.stopped", trial.stopped, 1024)
+        limits.check_number("trial.accuracy", trial.accuracy, high=1.0)
+        limits.check_counter("trial.model_bytes", trial.model_bytes)
+        limits.check_counter("trial.peak_ram_bytes", trial.peak_ram_bytes)
+        limits.check_count("trial.latencies", trial.latencies, 64)
+        for entry in trial.latencies:
+            limits.check_text("trial.device_class", entry.device_class, 63, required=True)
+            limits.check_number("trial.latency_p95_us", entry.latency_p95_us)
+    return convert.search_from(message)

@@ -16,6 +16,7 @@ WINDOW_COUNT_LIMIT = 1 << 40
 TIME_LIMIT_MS = 1 << 43  # the year 2248
 CONFIDENCE_BINS = 32
 CLASSES_LIMIT = 4096
+OPERATORS_LIMIT = 4097  # and the input's preparation
 SPEC_BYTES = 256 * 1024
 MESSAGE_CHARS = 8192
 
@@ -85,6 +86,9 @@ def check_measurement(measurement: model_pb2.Measurement) -> None:
     check_number("measurement.latency_p95_us", measurement.latency_p95_us)
     check_counter("measurement.runs", measurement.runs)
     check_counter("measurement.peak_ram_bytes", measurement.peak_ram_bytes)
+    check_count("measurement.operator_p50_us", measurement.operator_p50_us, OPERATORS_LIMIT)
+    for lap_us in measurement.operator_p50_us:
+        check_number("measurement.operator_p50_us", lap_us)
 
 
 def check_pairs(pairs: fleet_pb2.PairCounts) -> None:

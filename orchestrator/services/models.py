@@ -120,6 +120,8 @@ def _read_statements(blobs: BlobStore, request: operator_pb2.PublishModelRequest
             raise InvalidRequestError(f"statement {digest} is about another model")
         if statement.HasField("measurement"):
             limits.check_measurement(statement.measurement)
+        for measurement in statement.certificate.measurements:
+            limits.check_measurement(measurement)
         statements[digest] = statement
     return statements
 

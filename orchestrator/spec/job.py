@@ -105,6 +105,44 @@ class CandidateSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpaceSpec:
+    """What a search may choose from; every combination is one configuration."""
+
+    schemes: Annotated[
+        tuple[Literal["integer", "power-of-two"], ...], Key("schemes of quantization", min_items=1, max_items=2)
+    ] = ("integer", "power-of-two")
+    weight_bits: Annotated[tuple[Literal[8, 6, 4, 3, 2], ...], Key("bits of a weight", min_items=1, max_items=5)] = (
+        8,
+        6,
+        4,
+        3,
+    )
+    macs_fractions: Annotated[
+        tuple[Annotated[float, Key("multiply-accumulates to keep; 1 for no pruning", above=0.0, maximum=1.0)], ...],
+        Key("shares of multiply-accumulates to keep by channel pruning", min_items=1, max_items=16),
+    ] = (1.0, 0.75, 0.5, 0.35, 0.25)
+    epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        for key, choices in (
+            ("schemes", self.schemes),
+            ("weightBits", self.weight_bits),
+            ("macsFractions", self.macs_fractions),
+        ):
+            if len(set(choices)) != len(choices):
+                yield key, "a choice is given twice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec:
+    trials: Annotated[int, Key("configurations to make and judge at most", minimum=1, maximum=500)] = 40
+    budget: Annotated[float, Key("seconds that the trials may take in all", above=0.0, maximum=1e6)] = 3600.0
+    patience: Annotated[int, Key("trials in a row without gain that end it; 0 for never", minimum=0, maximum=500)] = 12
+    confirm: Annotated[int, Key("points of the front to measure on devices", minimum=1, maximum=32)] = 8
+    space: Annotated[SpaceSpec, Key("what there is to choose from")] = SpaceSpec()
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec:
     warmup: Annotated[int, Key("inferences before timing starts", minimum=0, maximum=100_000)] = 20
     runs: Annotated[int, Key("timed inferences", minimum=1, maximum=1_000_000)] = 200
@@ -119,6 +157,9 @@ class TargetSpec:
         float,
         Key("accuracy a candidate may lose to the float network it is made of, on choose", minimum=0.0, maximum=1.0),
     ] = 0.015
+    accuracy_drop: Annotated[
+        float | None, Key("most accuracy lost against the teacher on the choose split", minimum=0.0, maximum=1.0)
+    ] = None
     latency_p95_ms: Annotated[float | None, Key("highest p95 of engine time on the class", above=0.0)] = None
     model_bytes: Annotated[int | None, Key("most bytes of the model and its tensors", minimum=1)] = None
     ram_bytes: Annotated[int | None, Key("most bytes of RAM while it runs", minimum=1)] = None
@@ -159,13 +200,18 @@ class CompressionJobSpec:
         StudentSpec | None,
         Key("the smaller network it is distilled into; without one the teacher itself is compressed"),
     ] = None
-    candidates: Annotated[tuple[CandidateSpec, ...], Key("the models that compete", min_items=1, max_items=16)]
+    candidates: Annotated[tuple[CandidateSpec, ...], Key("models that compete, named one by one", max_items=16)] = ()
+    search: Annotated[
+        SearchSpec | None, Key("look for models that compete; beside `candidates`, or instead of them")
+    ] = None
     benchmark: Annotated[BenchmarkSpec, Key("how candidates are timed on devices")] = BenchmarkSpec()
     targets: Annotated[tuple[TargetSpec, ...], Key("what each device class allows", min_items=1, max_items=64)]
     rollout: Annotated[RolloutSpec, Key("how the chosen models reach devices")] = RolloutSpec()
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What is wrong between keys that are each right: (key, message)."""
+        if not self.candidates and self.search is None:
+            yield "candidates", "without a `search`, at least one candidate is needed"
         for name in _repeated(candidate.name for candidate in self.candidates):
             yield "candidates", f"two candidates are called {name!r}"
         for name in _repeated(target.device_class for target in self.targets):

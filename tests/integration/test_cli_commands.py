@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.exit_codes import ExitCode
-from orchestrator.records import Decision, JobState, PublishedModel
+from orchestrator.records import Candidate, Decision, JobState, Measurement, PublishedModel, Search, Trial
+from orchestrator.store import Session
 from tests.control_plane import RunningControlPlane, control_plane, digest_of, records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +157,55 @@ async def test_models_rollouts_and_decisions(plane: RunningControlPlane) -> None
     assert started.document["state"] == "running"
     rolled_back = await espalier(plane, "rollouts", "rollback", started.document["id"], "--format", "json")
     assert rolled_back.code == ExitCode.OK, rolled_back.stderr
+
+
+async def test_the_front_of_a_job_is_printed_written_as_json_and_drawn(
+    plane: RunningControlPlane, tmp_path: Path
+) -> None:
+    job_id = (await submit(plane))["id"]
+    early = await espalier(plane, "models", "pareto", job_id)
+    assert early.code == ExitCode.UNSUCCESSFUL
+    assert "no measured candidates yet" in early.stderr
+
+    def measured(p95_us: float) -> tuple[Measurement, ...]:
+        return (
+            Measurement(
+                device_class="camera",
+                engine_path="avx2",
+                latency_p50_us=p95_us,
+                latency_p95_us=p95_us,
+                runs=9,
+                peak_ram_bytes=5,
+            ),
+        )
+
+    candidates = tuple(
+        Candidate(name=name, model_digest="", accuracy=accuracy, model_bytes=9, peak_ram_bytes=5, verdict="too slow",
+                  measurements=measured(p95_us))
+        for name, accuracy, p95_us in (("wide", 0.9, 900.0), ("narrow", 0.8, 300.0), ("beaten", 0.7, 400.0))
+    )  # fmt: skip
+    search = Search(trials_wanted=9, ended="9 trials were made", trials=(Trial(name="wide", on_front=True),))
+
+    def finish(session: Session) -> None:
+        job = session.jobs.get(job_id)
+        session.jobs.put(
+            dataclasses.replace(job, state=JobState.INFEASIBLE, candidates=candidates, search=search, message="no")
+        )
+
+    await plane.database.write(finish)
+    picture = tmp_path / "front.svg"
+    shown = await espalier(plane, "models", "pareto", job_id, "--picture", str(picture))
+    assert shown.code == ExitCode.OK, shown.stderr
+    assert "too slow" in shown.stdout  # what blocks each of the nearest points
+    assert "1 of at most 9 trials, 1 on the front" in shown.stdout
+    assert picture.read_text().count("<circle") == 3
+    document = (await espalier(plane, "models", "pareto", job_id, "--format", "json")).document
+    (row,) = document["classes"]
+    assert [point["candidate"] for point in row["front"]] == ["wide", "narrow"]
+    assert [point["candidate"] for point in row["dominated"]] == ["beaten"]
+    wrong = await espalier(plane, "models", "pareto", job_id, "--picture", str(tmp_path / "front.png"))
+    assert wrong.code == ExitCode.USAGE
+    assert "ends in .svg" in wrong.stderr
 
 
 async def test_what_is_not_there_is_exit_code_four(plane: RunningControlPlane) -> None:

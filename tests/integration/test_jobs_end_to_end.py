@@ -15,6 +15,7 @@ from orchestrator.compression.evaluation import evaluate
 from orchestrator.datasets import Split
 from orchestrator.datasets.digits import load_digits
 from orchestrator.jobs.cluster import EmbeddedCluster
+from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
 from orchestrator.records import JobState
 from orchestrator.store import Session
 from protos import fleet_pb2
@@ -76,6 +77,15 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     assert (
         certificate.accuracy_drop_upper_95 >= (certificate.teacher_correct - certificate.correct) / certificate.samples
     )
+    assert certificate.lineage == lineage
+    assert certificate.data_sha256.hex() == splits.digest()
+    assert {s.name: s.sha256.hex() for s in certificate.splits} == {n: s.digest() for n, s in splits.named().items()}
+    corrupted = CERTIFIED_CORRUPTION.apply(splits.certify.inputs)
+    answered = evaluate(engine, Split(corrupted, splits.certify.labels)).correct.sum()
+    assert (certificate.corrupted.corruption, certificate.corrupted.counts.correct) == ("gaussian_noise(20)", answered)
+    of_worst = splits.certify.labels == splits.labels.index(certificate.worst_class.label)
+    assert certificate.worst_class.counts.correct == evaluate(engine, splits.certify).correct[of_worst].sum()
+    assert certificate.measurements[0].latency_p95_us > 0
     assert plane.blob(lineage.student_sha256.hex())
     assert plane.blob(lineage.teacher_sha256.hex())
     assert sum(s.HasField("measurement") for s in statements) == 1
@@ -140,6 +150,24 @@ async def test_without_a_feasible_candidate_the_job_names_the_nearest_points(pla
     assert "nearest: " in job.message
     assert all("bytes is" in candidate.verdict for candidate in job.candidates)
     assert job.chosen == ()
+
+
+async def test_a_job_that_searches_ends_with_a_measured_front_and_the_best_of_it(plane: JobPlane) -> None:
+    space = {"schemes": ["integer"], "weightBits": [8, 3], "macsFractions": [1.0, 0.6]}
+    searching = {"trials": 4, "budget": 300, "space": space}
+    job_id = await plane.submit(
+        spec(candidates=[], search=searching, targets=[{"deviceClass": "gateway", "accuracyDrop": 0.2}])
+    )
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    assert job.search is not None
+    assert job.search.ended == "the whole space of 4 was tried"
+    assert {trial.name for trial in job.search.trials} == {"int-w8", "int-w3", "int-w8-m0.6", "int-w3-m0.6"}
+    assert {candidate.name for candidate in job.candidates} == {t.name for t in job.search.trials if t.on_front}
+    assert all(candidate.measurements[0].operator_p50_us for candidate in job.candidates)
+    best = next(candidate for candidate in job.candidates if candidate.chosen_for)
+    assert best.accuracy >= job.teacher_accuracy - 0.2 > 0.6
+    assert best.accuracy == max(candidate.accuracy for candidate in job.candidates)
 
 
 async def test_a_job_is_cancelled_in_the_middle_of_a_stage(plane: JobPlane) -> None:

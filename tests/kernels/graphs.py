@@ -193,6 +193,68 @@ class GraphBuilder:
         output = self.activation(self.shape(x), OUTPUT_SOFTMAX_SCALE, -128)
         return self.operator([x], output, softmax=pb.Softmax(table=self.tensor(exponentials)))
 
+    def reshape(self, x: int, shape: tuple[int, ...]) -> int:
+        return self.operator([x], self._same_grid(x, shape), reshape=pb.Reshape())
+
+    def permute(self, x: int, axes: tuple[int, int, int]) -> int:
+        shape = tuple(self.shape(x)[axis] for axis in axes)
+        return self.operator([x], self._same_grid(x, shape), permute=pb.Permute(axes=axes))
+
+    def matmul(
+        self,
+        a: int,
+        b: int,
+        heads: int = 1,
+        *,
+        stacked: tuple[bool, bool, bool] = (False, False, False),
+        b_transposed: bool = False,
+        by_shift: bool = False,
+    ) -> int:
+        """`stacked`: a, b and the output."""
+        rows, inner = self._matrix(a, heads, stacked[0])
+        b_matrix = self._matrix(b, heads, stacked[1])
+        assert b_matrix[b_transposed] == inner
+        columns = b_matrix[not b_transposed]
+        form = self.requantize(100 * 100 * math.sqrt(inner), 1, by_shift=by_shift)
+        product = pb.MatMul(
+            heads=heads, a_stacked=stacked[0], b_stacked=stacked[1], b_transposed=b_transposed, requantize=form
+        )
+        product.output_stacked = stacked[2]
+        shape = (heads, rows, columns) if stacked[2] else (1, rows, heads * columns)
+        return self.operator([a, b], self.activation(shape), matmul=product)
+
+    def _matrix(self, x: int, heads: int, is_stacked: bool) -> tuple[int, int]:
+        height, width, channels = self.shape(x)
+        return (width, channels) if is_stacked else (height * width, channels // heads)
+
+    def layer_norm(self, x: int, by_shift: bool = False, bias: bool = True) -> int:
+        channels = self.shape(x)[-1]
+        gain = self.rng.integers(-128, 128, channels).astype(np.int8)
+        spread = 64 * 2.0**14
+        norm = pb.LayerNorm(gain=self.tensor(gain), epsilon=int(2 ** self.rng.uniform(0, 44)))
+        if self._coin():
+            norm.epsilon = int(self.rng.integers(1, 1000))
+        if bias:
+            norm.bias = self.tensor(self.rng.normal(0, spread, channels).astype(np.int32))
+        norm.requantize.CopyFrom(self.requantize(spread, self._per_channel_or_tensor(channels), by_shift=by_shift))
+        return self.operator([x], self.activation(self.shape(x)), layer_norm=norm)
+
+    def multiply(self, a: int, b: int, by_shift: bool = False) -> int:
+        multiply = pb.Multiply(requantize=self.requantize(100 * 100, 1, by_shift=by_shift))
+        return self.operator([a, b], self.activation(self.shape(a)), multiply=multiply)
+
+    def constant(self, shape: tuple[int, ...]) -> int:
+        value = self.tensor(self.rng.integers(-128, 128, shape).astype(np.int8))
+        return self.operator([], self.activation(shape), constant=pb.Constant(value=value))
+
+    def attention(self, x: int, heads: int, by_shift: bool = False) -> int:
+        """Queries, keys and values by pointwise convolutions, scores, softmax, their mix of the values."""
+        channels = self.shape(x)[2]
+        query, key, value = (self.conv2d(x, channels, (1, 1), by_shift=by_shift) for _ in range(3))
+        many = heads > 1
+        scores = self.matmul(query, key, heads, stacked=(False, False, many), b_transposed=True, by_shift=by_shift)
+        return self.matmul(self.softmax(scores), value, heads, stacked=(many, False, False), by_shift=by_shift)
+
     def _same_grid(self, x: int, shape: tuple[int, ...]) -> int:
         source = self.model.activations[x]
         return self.activation(shape, source.scale, source.zero_point)
@@ -259,8 +321,9 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
     rng, shape = builder.rng, builder.shape(x)
     bits = int(rng.choice([8, 8, 8, 6, 4, 3, 2]))
     has_bias = bool(rng.random() < 0.8)
-    shared = ["add", "concat", "clamp", "table", "softmax"]
+    shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant"]
     spatial = ["conv2d", "pointwise", "depthwise", "grouped", "conv2d", "max_pool", "average_pool", "global", "flatten"]
+    spatial += ["permute", "reshape", "matmul", "matmul", "attention", "scale_channels"]
     kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear"] * 5)]))
     options = {"bits": bits, "by_shift": by_shift, "bias": has_bias}
     match kind:
@@ -280,6 +343,26 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
             return builder.average_pool(x, *_random_window(rng, shape, pool=True), by_shift=by_shift)
         case "global":
             return builder.average_pool(x, (shape[0], shape[1]), by_shift=by_shift)
+        case "layer_norm":
+            return builder.layer_norm(x, by_shift=by_shift, bias=has_bias)
+        case "multiply":
+            return builder.multiply(x, _earlier_of_shape(builder, shape, x), by_shift=by_shift)
+        case "scale_channels":
+            return builder.multiply(x, builder.average_pool(x, (shape[0], shape[1])), by_shift=by_shift)
+        case "constant":
+            return builder.add(x, builder.constant(shape), by_shift=by_shift)
+        case "permute":
+            return builder.permute(x, tuple(int(axis) for axis in rng.permutation(3)))
+        case "reshape":
+            return builder.reshape(
+                x, (shape[2], 1, shape[0] * shape[1]) if rng.random() < 0.5 else (1, shape[0] * shape[1], shape[2])
+            )
+        case "matmul":
+            return _random_matmul(builder, x, by_shift=by_shift)
+        case "attention":
+            heads = _random_divisor(rng, shape[2])
+            many_scores = heads * (shape[0] * shape[1]) ** 2 > 1 << 16
+            return builder.attention(x, 1 if many_scores else heads, by_shift=by_shift)
         case "add":
             return builder.add(x, _earlier_of_shape(builder, shape, x), by_shift=by_shift)
         case "concat":
@@ -289,6 +372,25 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
         case _:
             operator: int = getattr(builder, kind)(x)
             return operator
+
+
+def _random_matmul(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
+    """`x` as either operand, in any layout, against a constant of whatever shape that needs."""
+    rng, shape = builder.rng, builder.shape(x)
+    is_stacked, transposed = bool(rng.random() < 0.5) and shape[0] > 1, bool(rng.random() < 0.5)
+    heads = shape[0] if is_stacked else _random_divisor(rng, shape[2])
+    stacked = [is_stacked, *(bool(rng.random() < 0.5) and heads > 1 for _ in range(2))]
+    rows, columns = (shape[1], shape[2]) if is_stacked else (shape[0] * shape[1], shape[2] // heads)
+    is_first = bool(rng.random() < 0.5)
+    inner = columns if is_first or transposed else rows
+    other = int(rng.choice([1, 2, 3, 7, 16, 17, 33, 49]))
+    matrix = (inner, other) if is_first and not transposed else (other, inner)
+    y = builder.constant((heads, *matrix) if stacked[1] else (1, matrix[0], heads * matrix[1]))
+    if is_first:
+        layout = (stacked[0], stacked[1], stacked[2])
+        return builder.matmul(x, y, heads, stacked=layout, b_transposed=transposed, by_shift=by_shift)
+    layout = (stacked[1], stacked[0], stacked[2])
+    return builder.matmul(y, x, heads, stacked=layout, b_transposed=transposed, by_shift=by_shift)
 
 
 def _earlier_of_shape(builder: GraphBuilder, shape: tuple[int, ...], x: int) -> int:

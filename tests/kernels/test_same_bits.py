@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 
 from edge_agent.runtime import available_paths, load_model
 from edge_agent.runtime.engine import Engine
-from tests.kernels.graphs import BuiltModel, GraphBuilder, random_model
+from tests.kernels.graphs import BuiltModel, random_model
 from tests.kernels.networks import NETWORKS, mobilenet_v2
+from tests.kernels.shapes import (
+    EXTREMES,
+    convolution_of_every_size,
+    depthwise_of_every_size,
+    extreme_model,
+    linear_of_every_size,
+)
 
 pytestmark = pytest.mark.kernels
 
@@ -79,61 +86,29 @@ def test_mobilenet_v2_at_64_pixels() -> None:
     assert_same_bits(mobilenet_v2(64), seed=1)
 
 
-SIZES = [*range(1, 18), 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257]
-
-
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
 def test_linear_of_every_size_around_a_vector(bits: int) -> None:
-    for features in SIZES:
-        builder = GraphBuilder(np.random.default_rng(features))
-        x = builder.linear(builder.input((features,)), SIZES[-features % len(SIZES)], bits=bits)
-        assert_same_bits(builder.finish(builder.linear(x, features, bits=bits, by_shift=True)), features)
+    for seed, model in enumerate(linear_of_every_size(bits)):
+        assert_same_bits(model, seed)
 
 
 @pytest.mark.parametrize("by_shift", [False, True])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_depthwise_of_every_size_around_a_vector(kernel: int, by_shift: bool) -> None:
-    for channels in SIZES:
-        builder = GraphBuilder(np.random.default_rng(channels))
-        x = builder.input((7, 6, channels))
-        pad = kernel // 2
-        for stride in (1, 2):
-            window = ((kernel, kernel), (stride, stride), (pad,) * 4)
-            x = builder.conv2d(x, channels, *window, groups=channels, by_shift=by_shift)
-        assert_same_bits(builder.finish(x), channels)
+    for seed, model in enumerate(depthwise_of_every_size(kernel, by_shift=by_shift)):
+        assert_same_bits(model, seed)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3])
 def test_convolution_of_every_width_and_channel_count_around_a_tile(kernel: int) -> None:
-    rng = np.random.default_rng(kernel)
-    for width in SIZES:
-        builder = GraphBuilder(rng)
-        x = builder.input((kernel, width + kernel - 1, int(rng.choice(SIZES[:24]))))
-        assert_same_bits(builder.finish(builder.conv2d(x, int(rng.choice(SIZES[:26])), (kernel, kernel))), width)
-
-
-class ExtremeBuilder(GraphBuilder):
-    """Every zero point and every weight is one given value."""
-
-    zero_point = 0
-    weight_value = 0
-
-    def random_zero_point(self) -> int:
-        return self.zero_point
-
-    def weight(self, shape: tuple[int, ...], bits: int) -> tuple[int, float]:
-        return self.tensor(np.full(shape, self.weight_value, dtype=np.int8)), 100.0
+    for seed, model in enumerate(convolution_of_every_size(kernel)):
+        assert_same_bits(model, seed)
 
 
 @pytest.mark.parametrize("by_shift", [False, True])
-@pytest.mark.parametrize(("zero_point", "weight"), [(-128, 127), (127, -127), (-128, -127), (127, 127)])
+@pytest.mark.parametrize(("zero_point", "weight"), EXTREMES)
 def test_extreme_values_do_not_wrap(zero_point: int, weight: int, by_shift: bool) -> None:
-    """The largest sums that there can be: all weights, inputs and zero points at the ends of their ranges."""
-    builder = ExtremeBuilder(np.random.default_rng(0), fused_clamps=False)
-    builder.zero_point, builder.weight_value = zero_point, weight
-    x = builder.conv2d(builder.input((3, 3, 100)), 100, (3, 3), padding=(1, 1, 1, 1), groups=100, by_shift=by_shift)
-    x = builder.conv2d(x, 33, (3, 3), by_shift=by_shift, bias=False)
-    model = builder.finish(builder.linear(builder.flatten(x), 33, by_shift=by_shift, bias=False))
+    model = extreme_model(zero_point, weight, by_shift=by_shift)
     reference = load(model, "reference")
     for value in (np.inf, -np.inf):
         x_bytes = np.full(900, value, dtype="<f4").tobytes()

@@ -34,14 +34,15 @@ def convert(network: str, precision: str, folder: Path) -> None:
     samples = x.numpy()[:SAMPLE_COUNT]
     output = {"scale": 1.0, "zero_point": 0}
     if precision == "int8":
-        _quantize(folder, x.numpy())
+        quantize(folder, x.numpy())
         (scale, zero_point), output = _cut_float_ends(folder / MODEL)
         samples = np.clip(np.rint(samples / scale) + zero_point, 0, 255).astype(np.uint8)
     (folder / "output.json").write_text(json.dumps(output))
     (folder / "samples.bin").write_bytes(samples.tobytes())
 
 
-def _quantize(folder: Path, inputs) -> None:
+def quantize(folder: Path, inputs) -> None:
+    """Turn `float.onnx` in `folder` into `model.onnx`, calibrated on `inputs` [N, ...]."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

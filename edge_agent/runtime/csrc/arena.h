@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "aligned.h"
+
 namespace espalier {
 
 struct Buffer {
@@ -13,8 +15,6 @@ struct Buffer {
   uint32_t last = 0;
   size_t offset = 0;   // set by `plan_arena`
 };
-
-constexpr size_t kAlignment = 64;
 
 // Gives every buffer an offset such that buffers alive at the same step do not overlap; returns the block's size.
 // Largest first, each at the lowest offset that is free for its whole life: near the optimum for networks.

@@ -110,6 +110,19 @@ class Model {
     return list;
   }
 
+  std::vector<uint64_t> profile(nb::handle x, bool raw) {
+    const View input(x);
+    std::vector<uint64_t> ns(espalier_model_operators(model_.get()) + 1);
+    espalier_status status;
+    {
+      nb::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(mutex_);
+      status = espalier_profile(session_.get(), input.bytes(), raw, ns.data(), ns.size());
+    }
+    if (status != ESPALIER_OK) fail(status, input_message(input.bytes().size, raw).c_str());
+    return ns;
+  }
+
   nb::bytes dequantize(nb::handle q) const {
     const View input(q);
     nb::bytes result = new_bytes(input.bytes().size * sizeof(float));
@@ -177,5 +190,11 @@ NB_MODULE(_engine, m) {
       .def("infer", &Model::infer)
       .def("infer_batch", &Model::infer_batch)
       .def("trace", &Model::trace)
+      .def("profile",
+           [](Model& self, nb::handle x, bool raw) {
+             nb::list list;
+             for (const uint64_t ns : self.profile(x, raw)) list.append(ns);
+             return list;
+           })
       .def("dequantize", &Model::dequantize);
 }

@@ -93,6 +93,7 @@ const char* espalier_model_path(const espalier_model* model) { return model->pla
 size_t espalier_model_arena_bytes(const espalier_model* model) { return model->plan.arena_bytes(); }
 size_t espalier_model_constant_bytes(const espalier_model* model) { return model->plan.constant_bytes(); }
 size_t espalier_model_input_elements(const espalier_model* model) { return model->plan.input_elements(); }
+size_t espalier_model_operators(const espalier_model* model) { return model->plan.operators(); }
 size_t espalier_model_output_elements(const espalier_model* model) { return model->plan.output_elements(); }
 int espalier_model_accepts_raw(const espalier_model* model) { return model->plan.accepts_raw() ? 1 : 0; }
 
@@ -138,6 +139,17 @@ espalier_status espalier_trace(espalier_session* session, espalier_bytes input, 
                [&](size_t op, const std::string& name, const int8_t* values, size_t elements) {
                  on_output(context, op, name.c_str(), values, elements);
                });
+    return ESPALIER_OK;
+  });
+}
+
+espalier_status espalier_profile(espalier_session* session, espalier_bytes input, int raw, uint64_t* ns, size_t entries) {
+  const Plan& plan = session->model->plan;
+  const bool fits = input.size == sample_bytes(plan, raw) && entries == plan.operators() + 1;
+  if (!fits || (raw != 0 && !plan.accepts_raw())) return ESPALIER_INPUT_ERROR;
+  return guarded(nullptr, 0, [&] {
+    std::memset(ns, 0, entries * sizeof *ns);
+    plan.profile(session->arena, input.data, raw != 0, ns);
     return ESPALIER_OK;
   });
 }

@@ -2,6 +2,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace espalier {
@@ -50,10 +53,14 @@ bool cpu_has_avx512_vnni() {
   const bool has_vbmi_vnni = bit(r.c, 1) && bit(r.c, 11);
   return cpu_has_avx2() && saves(kAvx512State) && has_f_bw_vl_dq && has_vbmi_vnni;
 }
-#else
-bool cpu_has_avx2() { return false; }
-bool cpu_has_avx_vnni() { return false; }
-bool cpu_has_avx512_vnni() { return false; }
+#elif defined(__aarch64__)
+#if defined(__linux__)
+bool cpu_has_neon() { return (getauxval(AT_HWCAP) & HWCAP_ASIMD) != 0; }
+bool cpu_has_neon_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#else  // every 64-bit ARM application may use NEON; what goes beyond it would have to be asked in another way
+bool cpu_has_neon() { return true; }
+bool cpu_has_neon_dotprod() { return false; }
+#endif
 #endif
 
 }  // namespace espalier

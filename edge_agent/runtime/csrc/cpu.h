@@ -3,8 +3,13 @@
 
 namespace espalier {
 
+#if defined(__x86_64__)
 bool cpu_has_avx2();
 bool cpu_has_avx_vnni();
 bool cpu_has_avx512_vnni();  // F, BW, VL, VBMI and VNNI, and the system saves the wide registers
+#elif defined(__aarch64__)
+bool cpu_has_neon();
+bool cpu_has_neon_dotprod();
+#endif
 
 }  // namespace espalier

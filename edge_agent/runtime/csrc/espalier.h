@@ -49,6 +49,7 @@ const char* espalier_model_path(const espalier_model* model);
 size_t espalier_model_arena_bytes(const espalier_model* model);
 size_t espalier_model_constant_bytes(const espalier_model* model);
 size_t espalier_model_input_elements(const espalier_model* model);
+size_t espalier_model_operators(const espalier_model* model);
 size_t espalier_model_output_elements(const espalier_model* model);
 int espalier_model_accepts_raw(const espalier_model* model);
 
@@ -61,6 +62,10 @@ espalier_status espalier_run(espalier_session* session, espalier_bytes input, in
 
 /* One sample, and every operator's output. */
 espalier_status espalier_trace(espalier_session* session, espalier_bytes input, int raw, espalier_trace_fn on_output, void* context);
+
+/* Runs one sample and sets `ns` to the nanoseconds that preparing the input and then each operator in stored order took: one entry more than
+ * the model has operators, 0 for what computes nothing. */
+espalier_status espalier_profile(espalier_session* session, espalier_bytes input, int raw, uint64_t* ns, size_t entries);
 
 /* (q - zero_point) * scale of the model's output. */
 void espalier_dequantize(const espalier_model* model, const int8_t* q, size_t elements, float* out);

@@ -231,7 +231,7 @@ Clamp parse_clamp(Reader r) {
   return c;
 }
 
-// Table and Softmax: one tensor index.
+// Table, Softmax and Constant: one tensor index.
 uint32_t parse_one_index(Reader r) {
   uint32_t index = 0;
   while (r.next()) {
@@ -239,6 +239,69 @@ uint32_t parse_one_index(Reader r) {
     index = r.uint32();
   }
   return index;
+}
+
+void parse_empty(Reader r) {
+  if (r.next()) r.unknown();
+}
+
+Permute parse_permute(Reader r) {
+  Permute p;
+  std::vector<uint32_t> axes;
+  while (r.next()) {
+    if (r.number() != 1) r.unknown();
+    axes = r.packed_uint32(p.axes.size());
+  }
+  require(axes.size() == p.axes.size(), "a permutation has not three axes");
+  std::copy(axes.begin(), axes.end(), p.axes.begin());
+  std::sort(axes.begin(), axes.end());
+  require(axes == std::vector<uint32_t>{0, 1, 2}, "axes are no order of three");
+  return p;
+}
+
+MatMul parse_matmul(Reader r) {
+  MatMul m;
+  bool has_requantize = false;
+  while (r.next()) {
+    switch (r.number()) {
+      case 1: m.heads = r.uint32(); break;
+      case 2: m.a_stacked = r.boolean(); break;
+      case 3: m.b_stacked = r.boolean(); break;
+      case 4: m.b_transposed = r.boolean(); break;
+      case 5: m.output_stacked = r.boolean(); break;
+      case 6: m.requantize = parse_requantize(r.message()), has_requantize = true; break;
+      default: r.unknown();
+    }
+  }
+  require(has_requantize, "a matmul has no requantize");
+  return m;
+}
+
+LayerNorm parse_layer_norm(Reader r) {
+  LayerNorm n;
+  bool has_requantize = false;
+  while (r.next()) {
+    switch (r.number()) {
+      case 1: n.gain = r.uint32(); break;
+      case 2: n.bias = r.uint32(Presence::kExplicit); break;
+      case 3: n.epsilon = r.uint64(); break;
+      case 4: n.requantize = parse_requantize(r.message()), has_requantize = true; break;
+      default: r.unknown();
+    }
+  }
+  require(has_requantize, "a layer norm has no requantize");
+  return n;
+}
+
+Multiply parse_multiply(Reader r) {
+  Multiply m;
+  bool has_requantize = false;
+  while (r.next()) {
+    if (r.number() != 1) r.unknown();
+    m.requantize = parse_requantize(r.message()), has_requantize = true;
+  }
+  require(has_requantize, "a multiply has no requantize");
+  return m;
 }
 
 Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
@@ -251,12 +314,16 @@ Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
     case 13: return parse_concat(m);
     case 14: return MaxPool{parse_pool(m, false).window};
     case 15: return parse_pool(m, true);
-    case 16:
-      if (m.next()) m.unknown();
-      return Flatten{};
+    case 16: parse_empty(m); return Flatten{};
     case 17: return parse_clamp(m);
     case 18: return Table{parse_one_index(m)};
     case 19: return Softmax{parse_one_index(m)};
+    case 20: parse_empty(m); return Reshape{};
+    case 21: return parse_permute(m);
+    case 22: return parse_matmul(m);
+    case 23: return parse_layer_norm(m);
+    case 24: return parse_multiply(m);
+    case 25: return Constant{parse_one_index(m)};
     default: r.unknown();
   }
 }
@@ -320,6 +387,12 @@ uint64_t Tensor::row_bytes() const { return (row_elements() * bits + 7) / 8; }
 uint64_t Tensor::payload_bytes() const {
   if (bits != 0) return shape[0] * row_bytes();
   return elements() * (dtype == DType::kInt8 ? 1 : 4);
+}
+
+HeadMatrix MatMul::matrix(const Activation& activation, bool is_stacked) const {
+  const uint32_t height = activation.shape[0], width = activation.shape[1], channels = activation.shape[2];
+  if (is_stacked) return {width, channels, uint64_t{width} * channels, channels};
+  return {height * width, channels / heads, channels / heads, channels};
 }
 
 Model parse_model(Bytes bytes) {

@@ -1,6 +1,7 @@
 // A parsed model: model.proto as plain structs. Field meanings are those of docs/format.md.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -91,7 +92,39 @@ struct Softmax {
   uint32_t table = 0;
 };
 
-using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax>;
+struct Reshape {};
+struct Permute {
+  std::array<uint32_t, 3> axes{};
+};
+
+// Rows and columns of each head's matrix, and where it is: `head` n starts n * head_stride bytes in, its rows are row_stride apart.
+struct HeadMatrix {
+  uint32_t rows = 0, columns = 0;
+  uint64_t head_stride = 0, row_stride = 0;
+};
+struct MatMul {
+  uint32_t heads = 0;
+  bool a_stacked = false, b_stacked = false, b_transposed = false, output_stacked = false;
+  Requantize requantize;
+
+  // For an activation of rank 3 that the heads divide.
+  HeadMatrix matrix(const Activation& activation, bool is_stacked) const;
+};
+struct LayerNorm {
+  uint32_t gain = 0;
+  std::optional<uint32_t> bias;
+  uint64_t epsilon = 0;
+  Requantize requantize;
+};
+struct Multiply {
+  Requantize requantize;
+};
+struct Constant {
+  uint32_t value = 0;
+};
+
+using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax, Reshape, Permute,
+                          MatMul, LayerNorm, Multiply, Constant>;
 
 struct Operator {
   std::string name;

@@ -35,5 +35,9 @@ constexpr float kMultiplierMax = 0x1p8f;
 constexpr float kInputMultiplierMin = 0x1p-40f;
 constexpr float kInputMultiplierMax = 0x1p40f;
 constexpr float kScaleMin = 0x1p-126f;
+constexpr uint64_t kNormChannels = 1u << 14;
+constexpr uint64_t kNormEpsilon = uint64_t{1} << 44;
+constexpr float kNormOne = 0x1p14f;               // a standard deviation, before gain and bias
+constexpr int64_t kNormLargest = int64_t{1} << 21;  // kNormOne * sqrt(kNormChannels): no normalised value is larger
 
 }  // namespace espalier::limits

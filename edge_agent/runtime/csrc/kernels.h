@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "requantize.h"
+#include "sequence_kernels.h"
 
 namespace espalier {
 
@@ -65,15 +66,28 @@ struct AddArgs {
   uint8_t* out = nullptr;
 };
 
-// How a path wants the weights of a matrix product: [n / nr][taps][k / kr][nr][kr], filled up with zeros.
+// How a path wants the weights of a matrix product: [groups][taps][k / kr][blocks of the group][nr][kr], filled up with zeros. What a kernel
+// reads while it computes a group of blocks, each of nr channels, is one stream.
 struct GemmLayout {
   uint32_t nr, kr;
-  bool joins_taps;  // all taps are one run of taps * k
+  uint32_t max_blocks;  // of a group
+  bool joins_taps;      // all taps are one run of taps * k
 };
+
+// Blocks of the group that starts at block `first`: as even as possible, 9 are 3 + 3 + 3 rather than 4 + 4 + 1.
+inline uint32_t group_of_blocks(uint32_t first, uint32_t blocks, uint32_t max_blocks) {
+  const uint32_t left = blocks - first;
+  if (left % max_blocks == 0) return max_blocks;
+  const uint32_t groups = left / max_blocks + 1;
+  return (left + groups - 1) / groups;
+}
 
 struct Kernels {
   const char* name;
   bool (*is_supported)();
+
+  // Whether `gemm` and `depthwise` multiply q rather than the stored byte q + 128: what the offset adds to a sum is then not in the bias.
+  bool signed_products;
 
   GemmLayout gemm_layout;
   size_t (*gemm_scratch_bytes)(uint32_t taps, uint32_t k);  // null where it needs none
@@ -89,6 +103,12 @@ struct Kernels {
   void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);
   void (*lookup_channels)(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out);
   void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
+
+  // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
+  size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;
+  void (*matmul)(const MatMulArgs& args, uint8_t* scratch) = nullptr;
+  void (*layer_norm)(const LayerNormArgs& args) = nullptr;
+  void (*multiply)(const MultiplyArgs& args) = nullptr;
 };
 
 // Every path that was built, best first; `portable` is the last and runs everywhere.
@@ -99,6 +119,9 @@ extern const Kernels kPortable;
 extern const Kernels kAvx2;
 extern const Kernels kAvxVnni;
 extern const Kernels kAvx512Vnni;
+#elif defined(__aarch64__)
+extern const Kernels kNeon;
+extern const Kernels kNeonDotprod;
 #endif
 
 }  // namespace espalier

@@ -36,7 +36,8 @@ struct V : Vector256 {
 const Kernels kAvx2 = {
     "avx2",
     cpu_has_avx2,
-    {V::kLanes, 4, false},
+    false,
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

@@ -92,21 +92,34 @@ void lookup(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* ou
   _mm512_mask_storeu_epi8(out + i, rest, bytes(_mm512_maskz_loadu_epi8(rest, x + i)));
 }
 
-// Byte i of a vector that starts at channel c belongs to channel (c + i) % channels: look each up in every table, keep what belongs.
-void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out) {
-  if (channels > 4) return kPortable.lookup_channels(x, tables, channels, elements, out);
-  __mmask64 belongs[4] = {};  // by channel, for a vector that starts at channel 0
-  for (uint32_t i = 0; i < 64; ++i) belongs[i % channels] |= __mmask64{1} << i;
+// Byte i of a vector that starts at channel c belongs to channel (c + i) % C: look each up in every table, keep what belongs.
+template <uint32_t C>
+void lookup_few_channels(const uint8_t* x, const uint8_t* tables, size_t elements, uint8_t* out) {
+  const ByteTable first(tables), second(tables + 256), third(tables + 256 * (C > 2 ? 2 : 1)), fourth(tables + 256 * (C > 3 ? 3 : 1));
+  __mmask64 every = 1;  // byte that belongs to the same channel as byte 0
+  for (uint32_t i = C; i < 64; i += C) every |= __mmask64{1} << i;
   uint32_t start = 0;
-  for (size_t i = 0; i < elements; i += 64, start = (start + 64) % channels) {
+  for (size_t i = 0; i < elements; i += 64, start = (start + 64) % C) {
     const __mmask64 valid = elements - i >= 64 ? ~__mmask64{0} : (__mmask64{1} << (elements - i)) - 1;
     const __m512i bytes = _mm512_maskz_loadu_epi8(valid, x + i);
-    __m512i result = V::zero();
-    for (uint32_t c = 0; c < channels; ++c) {
-      const uint32_t phase = (c + channels - start) % channels;
-      result = _mm512_mask_blend_epi8(belongs[phase], result, ByteTable(tables + 256 * c)(bytes));
-    }
+    const auto belongs = [&](uint32_t channel) {
+      const uint32_t at = (channel + C - start) % C;
+      return at == 0 ? every : every << at;
+    };
+    __m512i result = _mm512_mask_blend_epi8(belongs(1), first(bytes), second(bytes));
+    if constexpr (C > 2) result = _mm512_mask_blend_epi8(belongs(2), result, third(bytes));
+    if constexpr (C > 3) result = _mm512_mask_blend_epi8(belongs(3), result, fourth(bytes));
     _mm512_mask_storeu_epi8(out + i, valid, result);
+  }
+}
+
+void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out) {
+  switch (channels) {
+    case 1: return lookup(x, tables, elements, out);
+    case 2: return lookup_few_channels<2>(x, tables, elements, out);
+    case 3: return lookup_few_channels<3>(x, tables, elements, out);
+    case 4: return lookup_few_channels<4>(x, tables, elements, out);
+    default: return kPortable.lookup_channels(x, tables, channels, elements, out);
   }
 }
 
@@ -115,7 +128,8 @@ void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels,
 const Kernels kAvx512Vnni = {
     "avx512_vnni",
     cpu_has_avx512_vnni,
-    {V::kLanes, 4, false},
+    false,
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

@@ -27,7 +27,8 @@ struct V : Vector256 {
 const Kernels kAvxVnni = {
     "avx_vnni",
     cpu_has_avx_vnni,
-    {V::kLanes, 4, false},
+    false,
+    {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,

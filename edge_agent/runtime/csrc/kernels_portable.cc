@@ -193,7 +193,8 @@ void quantize_float(const float* x, float multiplier, int32_t zero_point, size_t
 const Kernels kPortable = {
     "portable",
     [] { return true; },
-    {1, kStepK, true},
+    false,
+    {1, kStepK, 1, true},
     gemm_scratch_bytes,
     gemm,
     0,

@@ -20,8 +20,8 @@ std::vector<uint32_t> depthwise_order(uint32_t channels, uint32_t block) {
 }
 
 template <class T>
-std::vector<T> reorder(const std::vector<T>& values, const std::vector<uint32_t>& order) {
-  std::vector<T> ordered;
+Aligned<T> reorder(const Aligned<T>& values, const std::vector<uint32_t>& order) {
+  Aligned<T> ordered;
   if (values.empty()) return ordered;
   for (const uint32_t channel : order) ordered.push_back(channel == UINT32_MAX ? T{} : values[channel]);
   return ordered;
@@ -29,30 +29,32 @@ std::vector<T> reorder(const std::vector<T>& values, const std::vector<uint32_t>
 
 }  // namespace
 
-std::vector<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, GemmLayout layout) {
+Aligned<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, GemmLayout layout) {
   if (layout.joins_taps) {
     k *= taps;
     taps = 1;
   }
-  const size_t nr = layout.nr, kr = layout.kr;
-  const size_t blocks = (n + nr - 1) / nr, steps = (k + kr - 1) / kr;
-  std::vector<int8_t> packed(blocks * taps * steps * nr * kr + kOverread, 0);
-  for (size_t channel = 0; channel < n; ++channel) {
-    for (size_t tap = 0; tap < taps; ++tap) {
-      const int8_t* run = w + (channel * taps + tap) * k;
-      for (size_t i = 0; i < k; ++i) {
-        const size_t step = ((channel / nr) * taps + tap) * steps + i / kr;
-        packed[(step * nr + channel % nr) * kr + i % kr] = run[i];
+  const uint32_t nr = layout.nr, kr = layout.kr, blocks = (n + nr - 1) / nr;
+  const size_t steps = (k + kr - 1) / kr, piece = size_t{nr} * kr;
+  Aligned<int8_t> packed(blocks * taps * steps * piece + kOverread, 0);
+  for (uint32_t first = 0, group; first < blocks; first += group) {
+    group = group_of_blocks(first, blocks, layout.max_blocks);
+    const uint32_t end = std::min((first + group) * nr, n);
+    for (uint32_t channel = first * nr; channel < end; ++channel) {
+      int8_t* base = packed.data() + first * taps * steps * piece + (channel / nr - first) * piece + size_t{channel % nr} * kr;
+      const int8_t* run = w + size_t{channel} * taps * k;
+      for (size_t tap = 0; tap < taps; ++tap, run += k) {
+        for (size_t i = 0; i < k; ++i) base[(tap * steps + i / kr) * group * piece + i % kr] = run[i];
       }
     }
   }
   return packed;
 }
 
-std::vector<int8_t> pack_depthwise(const int8_t* w, uint32_t channels, uint32_t taps_h, uint32_t taps_w, uint32_t block) {
+Aligned<int8_t> pack_depthwise(const int8_t* w, uint32_t channels, uint32_t taps_h, uint32_t taps_w, uint32_t block) {
   const size_t taps = static_cast<size_t>(taps_h) * taps_w;
   if (block == 0) {
-    std::vector<int8_t> packed(channels * taps + kOverread, 0);
+    Aligned<int8_t> packed(channels * taps + kOverread, 0);
     for (size_t c = 0; c < channels; ++c) {
       for (size_t t = 0; t < taps; ++t) packed[t * channels + c] = w[c * taps + t];
     }
@@ -60,7 +62,7 @@ std::vector<int8_t> pack_depthwise(const int8_t* w, uint32_t channels, uint32_t 
   }
   const std::vector<uint32_t> order = depthwise_order(channels, block);
   const size_t groups = (taps_h + 3) / 4;
-  std::vector<int8_t> packed(order.size() * 4 * groups * taps_w + kOverread, 0);
+  Aligned<int8_t> packed(order.size() * 4 * groups * taps_w + kOverread, 0);
   for (size_t at = 0; at < order.size(); ++at) {
     if (order[at] == UINT32_MAX) continue;
     const size_t base = at / block * block * groups * taps_w;

@@ -9,6 +9,9 @@ const std::vector<const Kernels*>& built_paths() {
       &kAvx512Vnni,
       &kAvxVnni,
       &kAvx2,
+#elif defined(__aarch64__)
+      &kNeonDotprod,
+      &kNeon,
 #endif
       &kPortable,
   };

@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "error.h"
@@ -22,6 +23,12 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
     StepPtr operator()(const Clamp& kind) const { return make_clamp(context, op, kind); }
     StepPtr operator()(const Table& kind) const { return make_table(context, op, kind); }
     StepPtr operator()(const Softmax& kind) const { return make_softmax(context, op, kind); }
+    StepPtr operator()(const Reshape&) const { return nullptr; }
+    StepPtr operator()(const Permute& kind) const { return make_permute(context, op, kind); }
+    StepPtr operator()(const MatMul& kind) const { return make_matmul(context, op, kind); }
+    StepPtr operator()(const LayerNorm& kind) const { return make_layer_norm(context, op, kind); }
+    StepPtr operator()(const Multiply& kind) const { return make_multiply(context, op, kind); }
+    StepPtr operator()(const Constant& kind) const { return make_constant(context, op, kind); }
   };
   return std::visit(Maker{context, op}, op.kind);
 }
@@ -29,12 +36,12 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
 Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) : kernels_(kernels) {
   const Model model = parse_model(bytes);
   const Tensors tensors(model, [&](uint32_t index) { return payload(index, model.tensors[index]); });
-  PlanContext context{model, tensors, kernels, buffers_, std::vector<size_t>(model.activations.size()), 0};
+  PlanContext context{model, tensors, kernels, buffers_, std::vector<size_t>(model.activations.size()), {}, 0};
   plan_buffers(model, context);
   prepare_input(model, tensors, context);
   for (const Operator& op : model.operators) {
     if (op.output == model.output) output_operator_ = outputs_.size();
-    outputs_.push_back({place_of(context, op.output), model.activations[op.output].elements(), op.name});
+    outputs_.push_back({context.maps[op.output], model.activations[op.output].elements(), op.name});
     steps_.push_back(make_step(context, op));
     if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
     ++context.step;
@@ -44,30 +51,36 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
   arena_bytes_ = plan_arena(buffers_);
 }
 
-// One buffer for each activation, alive from the operator that writes it to the last that reads it; a flatten's output is its input's
-// buffer. The model's output is alive to the end.
+// One buffer for each activation, alive from the operator that writes it to the last that reads it; the output of a flatten or reshape is
+// its input's buffer. The model's output is alive to the end.
 void Plan::plan_buffers(const Model& model, PlanContext& context) {
+  const std::vector<Border> borders = plan_borders(model);
+  for (size_t i = 0; i < borders.size(); ++i) {
+    const Activation& x = model.activations[i];
+    context.maps.emplace_back(x, borders[i], static_cast<uint8_t>(x.zero_point + kByteOffset));
+  }
   const auto give_buffer = [&](uint32_t activation, uint32_t step) {
     context.buffer_of[activation] = buffers_.size();
-    buffers_.push_back({model.activations[activation].elements() + kOverread, step, step, 0});
+    buffers_.push_back({context.maps[activation].bytes() + kOverread, step, step, 0});
   };
   give_buffer(model.input, 0);
   const uint32_t count = static_cast<uint32_t>(model.operators.size());
   for (uint32_t step = 0; step < count; ++step) {
     const Operator& op = model.operators[step];
     for (const uint32_t input : op.inputs) buffers_[context.buffer_of[input]].last = step;
-    if (std::holds_alternative<Flatten>(op.kind)) {
+    if (std::holds_alternative<Flatten>(op.kind) || std::holds_alternative<Reshape>(op.kind)) {
       context.buffer_of[op.output] = context.buffer_of[op.inputs[0]];
     } else {
       give_buffer(op.output, step);
     }
   }
   buffers_[context.buffer_of[model.output]].last = count;
+  for (uint32_t i = 0; i < context.maps.size(); ++i) context.maps[i].put(place_of(context, i));
 }
 
 void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanContext& context) {
   const Activation& x = model.activations[model.input];
-  input_ = place_of(context, model.input);
+  input_ = context.maps[model.input];
   input_elements_ = x.elements();
   input_channels_ = x.channels();
   input_multiplier_ = model.input_multiplier;
@@ -80,43 +93,67 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
 
 void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const {
   quantize(arena, input, raw);
-  for (const StepPtr& step : steps_) {
-    if (step) step->run(arena);
-  }
-  const Output& result = outputs_[output_operator_];
-  to_int8(result.place.in(arena), result.elements, output);
+  for (size_t i = 0; i < steps_.size(); ++i) run_step(i, arena);
+  to_int8(outputs_[output_operator_].map, arena, output);
 }
 
 void Plan::trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const {
   quantize(arena, input, raw);
   std::vector<int8_t> output;
   for (size_t i = 0; i < steps_.size(); ++i) {
-    if (steps_[i]) steps_[i]->run(arena);
+    run_step(i, arena);
     output.resize(outputs_[i].elements);
-    to_int8(outputs_[i].place.in(arena), output.size(), output.data());
+    to_int8(outputs_[i].map, arena, output.data());
     on_output(i, outputs_[i].name, output.data(), output.size());
   }
 }
 
-void Plan::quantize(uint8_t* arena, const uint8_t* input, bool raw) const {
-  if (raw) {
-    quantize_raw(input, input_.in(arena));
-  } else {
-    quantize_float(input, input_.in(arena));
+void Plan::profile(uint8_t* arena, const uint8_t* input, bool raw, uint64_t* ns) const {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begun = Clock::now();
+  const auto lap = [&](size_t entry) {
+    const Clock::time_point now = Clock::now();
+    ns[entry] += static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now - begun).count());
+    begun = now;
+  };
+  quantize(arena, input, raw);
+  lap(0);
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    run_step(i, arena);
+    if (steps_[i]) lap(i + 1);
   }
 }
 
-void Plan::quantize_raw(const uint8_t* input, uint8_t* out) const {
-  if (raw_table_.size() == 256) return kernels_.lookup(input, raw_table_.data(), input_elements_, out);
-  const auto channels = static_cast<uint32_t>(input_channels_);
-  kernels_.lookup_channels(input, raw_table_.data(), channels, input_elements_, out);
+void Plan::quantize(uint8_t* arena, const uint8_t* input, bool raw) const {
+  // A map without a border is one long row.
+  const size_t rows = input_.has_border() ? input_.rows() : 1, elements = input_elements_ / rows;
+  uint8_t* out = input_.pixels(arena);
+  if (input_.has_border()) input_.fill_border(arena);
+  for (size_t y = 0; y < rows; ++y, out += input_.row_bytes()) {
+    if (raw) {
+      quantize_raw(input + y * elements, elements, out);
+    } else {
+      quantize_float(input + y * elements * sizeof(float), elements, out);
+    }
+  }
 }
 
-void Plan::quantize_float(const uint8_t* input, uint8_t* out) const {
+void Plan::run_step(size_t op, uint8_t* arena) const {
+  if (!steps_[op]) return;
+  if (outputs_[op].map.has_border()) outputs_[op].map.fill_border(arena);
+  steps_[op]->run(arena);
+}
+
+void Plan::quantize_raw(const uint8_t* input, size_t elements, uint8_t* out) const {
+  if (raw_table_.size() == 256) return kernels_.lookup(input, raw_table_.data(), elements, out);
+  kernels_.lookup_channels(input, raw_table_.data(), static_cast<uint32_t>(input_channels_), elements, out);
+}
+
+void Plan::quantize_float(const uint8_t* input, size_t elements, uint8_t* out) const {
   constexpr size_t kChunk = 256;
   float chunk[kChunk];  // aligned, whatever the caller's buffer is
-  for (size_t i = 0; i < input_elements_; i += kChunk) {
-    const size_t count = std::min(kChunk, input_elements_ - i);
+  for (size_t i = 0; i < elements; i += kChunk) {
+    const size_t count = std::min(kChunk, elements - i);
     std::memcpy(chunk, input + i * sizeof(float), count * sizeof(float));
     bool has_nan = false;
     for (size_t j = 0; j < count; ++j) has_nan |= chunk[j] != chunk[j];
@@ -125,8 +162,11 @@ void Plan::quantize_float(const uint8_t* input, uint8_t* out) const {
   }
 }
 
-void Plan::to_int8(const uint8_t* stored, size_t elements, int8_t* out) {
-  for (size_t i = 0; i < elements; ++i) out[i] = static_cast<int8_t>(stored[i] ^ 0x80);
+void Plan::to_int8(const Map& map, uint8_t* arena, int8_t* out) {
+  const uint8_t* stored = map.pixels(arena);
+  for (uint32_t y = 0; y < map.rows(); ++y, stored += map.row_bytes(), out += map.inner_bytes()) {
+    for (size_t i = 0; i < map.inner_bytes(); ++i) out[i] = static_cast<int8_t>(stored[i] ^ 0x80);
+  }
 }
 
 void Plan::dequantize(const int8_t* q, size_t elements, float* out) const {

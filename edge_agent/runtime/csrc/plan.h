@@ -23,6 +23,7 @@ class Plan {
   size_t constant_bytes() const { return constant_bytes_; }
   bool accepts_raw() const { return !raw_table_.empty(); }
   size_t input_elements() const { return input_elements_; }
+  size_t operators() const { return steps_.size(); }
   size_t output_elements() const { return outputs_.at(output_operator_).elements; }
 
   // One sample: uint8 where `raw`, else float32 in any alignment. Throws InputError for NaN.
@@ -31,11 +32,14 @@ class Plan {
   // The same, and calls `on_output` with every operator's output in stored order.
   void trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const;
 
+  // The same work as `run`, and adds to `ns` what the input and then each operator in stored order took: 1 + operators() entries.
+  void profile(uint8_t* arena, const uint8_t* input, bool raw, uint64_t* ns) const;
+
   void dequantize(const int8_t* q, size_t elements, float* out) const;
 
  private:
   struct Output {
-    Place place;
+    Map map;
     size_t elements;
     std::string name;
   };
@@ -43,9 +47,10 @@ class Plan {
   void plan_buffers(const Model& model, PlanContext& context);
   void prepare_input(const Model& model, const Tensors& tensors, const PlanContext& context);
   void quantize(uint8_t* arena, const uint8_t* input, bool raw) const;
-  void quantize_raw(const uint8_t* input, uint8_t* out) const;
-  void quantize_float(const uint8_t* input, uint8_t* out) const;
-  static void to_int8(const uint8_t* stored, size_t elements, int8_t* out);
+  void quantize_raw(const uint8_t* input, size_t elements, uint8_t* out) const;
+  void quantize_float(const uint8_t* input, size_t elements, uint8_t* out) const;
+  void run_step(size_t op, uint8_t* arena) const;
+  static void to_int8(const Map& map, uint8_t* arena, int8_t* out);
 
   const Kernels& kernels_;
   std::vector<Buffer> buffers_;
@@ -54,7 +59,7 @@ class Plan {
   size_t output_operator_ = 0;
   size_t arena_bytes_ = 0, constant_bytes_ = 0;
 
-  Place input_;
+  Map input_;
   size_t input_elements_ = 0, input_channels_ = 0;
   std::vector<uint8_t> raw_table_;  // stored bytes [channels or 1, 256]; empty where raw is not accepted
   float input_multiplier_ = 0;

@@ -1,5 +1,6 @@
 #include "requantize.h"
 
+#include <algorithm>
 #include <climits>
 
 namespace espalier {
@@ -14,18 +15,19 @@ T value_of(const std::vector<T>& list, uint32_t channel) {
 }  // namespace
 
 RequantizeParams prepare_requantize(const Requantize& q, const Tensors& tensors, int32_t zero_point, uint32_t channels,
-                                    std::vector<int32_t> bias) {
+                                    const std::vector<int32_t>& bias) {
   RequantizeParams p;
   p.is_shift = q.is_shift;
   p.low = q.qmin - zero_point;
   p.high = q.qmax - zero_point;
   p.zero = zero_point + kByteOffset;
   const size_t padded = channels + kChannelPadding;
-  p.bias = std::move(bias);
+  p.bias.assign(bias.begin(), bias.end());
   p.bias.resize(padded, 0);
   if (!q.is_shift) {
     p.multiplier.assign(padded, 0.0f);
     for (uint32_t c = 0; c < channels; ++c) p.multiplier[c] = value_of(tensors.float32(q.tensor), c);
+    p.fits_int32 = std::all_of(p.multiplier.begin(), p.multiplier.end(), [](float m) { return m < 2.0f; });
     return p;
   }
   p.right.assign(padded, 0);

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <vector>
 
+#include "aligned.h"
 #include "format.h"
 #include "format_limits.h"
 #include "tensors.h"
@@ -22,24 +23,27 @@ constexpr uint32_t kChannelPadding = 64;  // per-channel arrays are padded, so t
 struct RequantizeParams {
   bool is_shift = false;
   bool has_left_shift = false;
+  bool fits_int32 = false;  // by multiplier: no product of a sum, below 2^30 by its bound, reaches 2^31
   // Each has `channels` entries and the padding.
-  std::vector<int32_t> bias;      // with the offset folded in
-  std::vector<float> multiplier;  // by multiplier
-  std::vector<int32_t> right;     // by shift: s where positive
-  std::vector<int32_t> half;      // by shift: 1 << (s - 1) where s is positive
-  std::vector<int32_t> left;      // by shift: -s where s is negative
-  std::vector<int32_t> bound;     // by shift: 2^22 where s is negative, else the largest int32
+  Aligned<int32_t> bias;        // with the offset folded in
+  Aligned<float> multiplier;    // by multiplier
+  Aligned<int32_t> right;       // by shift: s where positive
+  Aligned<int32_t> half;        // by shift: 1 << (s - 1) where s is positive
+  Aligned<int32_t> left;        // by shift: -s where s is negative
+  Aligned<int32_t> bound;       // by shift: 2^22 where s is negative, else the largest int32
   // Bounds around the zero point, and the zero point as a stored byte.
   int32_t low = 0;   // qmin - z
   int32_t high = 0;  // qmax - z
   int32_t zero = 0;  // z + kByteOffset
+
+  bool is_full_range() const { return low + zero == 0 && high + zero == 255; }
 
   size_t bytes() const { return (bias.size() + multiplier.size() + 4 * right.size()) * 4; }
 };
 
 // `bias` has an entry for each channel, or is empty for zeros.
 RequantizeParams prepare_requantize(const Requantize& q, const Tensors& tensors, int32_t zero_point, uint32_t channels,
-                                    std::vector<int32_t> bias);
+                                    const std::vector<int32_t>& bias);
 
 // Nearest integer, ties to even, for |r| < 2^22: adding 1.5 * 2^23 leaves no fraction bits, so the sum's own rounding does it. Unlike
 // nearbyint it is no call, and compilers vectorise it.

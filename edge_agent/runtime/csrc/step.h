@@ -5,9 +5,9 @@
 
 #include <memory>
 
-#include "arena.h"
 #include "format.h"
 #include "kernels.h"
+#include "map.h"
 #include "tensors.h"
 
 namespace espalier {
@@ -26,6 +26,7 @@ struct PlanContext {
   const Kernels& kernels;
   std::vector<Buffer>& buffers;
   std::vector<size_t> buffer_of;  // by activation
+  std::vector<Map> maps;          // by activation
   uint32_t step = 0;              // being made
 
   // Scratch that lives only while this step runs; returns a buffer index.
@@ -35,18 +36,7 @@ struct PlanContext {
   }
 };
 
-// A buffer by its index, so that a step can be made before the arena is laid out.
-class Place {
- public:
-  Place() = default;
-  Place(const std::vector<Buffer>& buffers, size_t index) : buffers_(&buffers), index_(index) {}
-  uint8_t* in(uint8_t* arena) const { return arena + (*buffers_)[index_].offset; }
-
- private:
-  const std::vector<Buffer>* buffers_ = nullptr;
-  size_t index_ = 0;
-};
-
+// Of an activation that has no border: all that conv and add do not touch.
 inline Place place_of(const PlanContext& context, uint32_t activation) {
   return Place(context.buffers, context.buffer_of[activation]);
 }
@@ -62,6 +52,11 @@ StepPtr make_average_pool(PlanContext& context, const Operator& op, const Averag
 StepPtr make_clamp(PlanContext& context, const Operator& op, const Clamp& clamp);
 StepPtr make_table(PlanContext& context, const Operator& op, const Table& table);
 StepPtr make_softmax(PlanContext& context, const Operator& op, const Softmax& softmax);
+StepPtr make_permute(PlanContext& context, const Operator& op, const Permute& permute);
+StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& product);
+StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm);
+StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply);
+StepPtr make_constant(PlanContext& context, const Operator& op, const Constant& constant);
 
 // The step of an operator; null where it computes nothing (flatten shares its input's buffer).
 StepPtr make_step(PlanContext& context, const Operator& op);

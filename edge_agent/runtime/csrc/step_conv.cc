@@ -1,7 +1,8 @@
 // Convolution and linear: chooses between the matrix product and the depthwise kernel, packs weights, and folds zero points.
 //
-// Padding is made explicit by copying the map into a scratch map with a border of the zero point. Then a kernel row of a convolution
-// without groups is one contiguous run of kernel_w * channels bytes, and the kernels see nothing but strides.
+// Padding is pixels that are there: a border of the zero point that the map has, or that a copy of it gets where other readers of the map can
+// not have one. Then a kernel row of a convolution without groups is one contiguous run of kernel_w * channels bytes, and the kernels see
+// nothing but strides.
 #include <cstring>
 
 #include "pack.h"
@@ -11,21 +12,25 @@ namespace espalier {
 namespace {
 
 struct Geometry {
-  uint32_t height, width, channels;          // of the map as the kernels see it, padding included
+  size_t row_bytes;                          // of the map as the kernels see it, padding included
+  uint32_t channels;
+  size_t out_row_bytes;
   uint32_t out_height, out_width, out_channels;
 };
 
-// sum w * (x - z) = sum w * byte - (z + 128) * sum w. All modulo 2^32: the proven bound makes the final sum exact.
+// sum w * (x - z) = sum w * byte - (z + 128) * sum w, or without the 128 where kernels multiply q. All modulo 2^32: the proven bound makes
+// the final sum exact.
 std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, const std::optional<uint32_t>& bias, int32_t input_zero_point) {
   const Tensor& t = context.model.tensors[weight];
   const std::vector<int8_t>& values = context.tensors.int8(weight);
   const uint64_t row = t.row_elements();
+  const int32_t zero = input_zero_point + (context.kernels.signed_products ? 0 : kByteOffset);
   std::vector<int32_t> folded(t.shape[0]);
   for (size_t channel = 0; channel < folded.size(); ++channel) {
     int64_t sum = 0;
     for (uint64_t i = 0; i < row; ++i) sum += values[channel * row + i];
     const int64_t start = bias ? context.tensors.int32(*bias)[channel] : 0;
-    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * (input_zero_point + kByteOffset)));
+    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * zero));
   }
   return folded;
 }
@@ -35,9 +40,9 @@ size_t gemm_scratch_bytes(const Kernels& kernels, uint32_t taps, uint32_t k) {
 }
 
 // Copies a map into a larger one whose border is the zero point.
-class Border {
+class PaddedCopy {
  public:
-  Border(PlanContext& context, const Activation& x, const Window& w)
+  PaddedCopy(PlanContext& context, const Activation& x, const Window& w)
       : window_(w), height_(x.shape[0]), row_bytes_(static_cast<size_t>(x.shape[1]) * x.shape[2]), channels_(x.shape[2]),
         zero_(static_cast<uint8_t>(x.zero_point + kByteOffset)) {
     const size_t rows = static_cast<size_t>(w.top) + height_ + w.bottom;
@@ -59,9 +64,9 @@ class Border {
     return map;
   }
 
- private:
   size_t padded_row_bytes() const { return row_bytes_ + (static_cast<size_t>(window_.left) + window_.right) * channels_; }
 
+ private:
   Window window_;
   uint32_t height_;
   size_t row_bytes_;
@@ -73,12 +78,11 @@ class Border {
 class ConvStep : public Step {
  public:
   ConvStep(PlanContext& context, const Operator& op, const Conv2D& conv)
-      : kernels_(context.kernels), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)) {
+      : kernels_(context.kernels), in_(context.maps[op.inputs[0]]), out_(context.maps[op.output]), window_(conv.window) {
     const Activation& x = context.model.activations[op.inputs[0]];
     const Activation& y = context.model.activations[op.output];
-    if (conv.window.has_padding()) border_.emplace(context, x, conv.window);
-    geometry_ = {x.shape[0] + conv.window.top + conv.window.bottom, x.shape[1] + conv.window.left + conv.window.right, x.shape[2],
-                 y.shape[0], y.shape[1], y.shape[2]};
+    if (conv.window.has_padding() && !in_.has_border()) padded_.emplace(context, x, conv.window);
+    geometry_ = {padded_ ? padded_->padded_row_bytes() : in_.row_bytes(), x.shape[2], out_.row_bytes(), y.shape[0], y.shape[1], y.shape[2]};
     requantize_ = prepare_requantize(conv.requantize, context.tensors, y.zero_point, y.shape[2],
                                      fold_bias(context, conv.weight, conv.bias, x.zero_point));
     const int8_t* weight = context.tensors.int8(conv.weight).data();
@@ -91,12 +95,11 @@ class ConvStep : public Step {
   }
 
   void run(uint8_t* arena) const override {
-    const uint8_t* x = in_.in(arena);
-    if (border_) x = border_->copy(x, arena);
+    const uint8_t* x = padded_ ? padded_->copy(in_.pixels(arena), arena) : in_.corner(arena, window_.top, window_.left);
     if (is_depthwise_) {
       DepthwiseArgs args = depthwise_;
       args.a = x;
-      args.out = out_.in(arena);
+      args.out = out_.pixels(arena);
       args.w = weights_[0].data();
       args.requantize = &requantize_;
       kernels_.depthwise(args);
@@ -106,7 +109,7 @@ class ConvStep : public Step {
     args.requantize = &requantize_;
     for (size_t group = 0; group < weights_.size(); ++group) {
       args.a = x + group * args.k * (weights_.size() > 1);
-      args.out = out_.in(arena) + group * args.n;
+      args.out = out_.pixels(arena) + group * args.n;
       args.channel = static_cast<uint32_t>(group * args.n);
       args.w = weights_[group].data();
       kernels_.gemm(args, scratch_.in(arena));
@@ -123,17 +126,16 @@ class ConvStep : public Step {
   // The strides that matrix product and depthwise share.
   template <class Args>
   void set_strides(Args& args, const Window& w) const {
-    const size_t row_bytes = static_cast<size_t>(geometry_.width) * geometry_.channels;
-    args.row_stride = w.stride_h * row_bytes;
+    args.row_stride = w.stride_h * geometry_.row_bytes;
     args.m_stride = static_cast<size_t>(w.stride_w) * geometry_.channels;
-    args.tap_h_stride = row_bytes;
+    args.tap_h_stride = geometry_.row_bytes;
     args.tap_w_stride = geometry_.channels;
     args.rows = geometry_.out_height;
     args.m = geometry_.out_width;
     args.taps_h = w.kernel_h;
     args.taps_w = w.kernel_w;
     args.out_m_stride = geometry_.out_channels;
-    args.out_row_stride = static_cast<size_t>(geometry_.out_width) * geometry_.out_channels;
+    args.out_row_stride = geometry_.out_row_bytes;
   }
 
   void prepare_depthwise(const Window& w, const int8_t* weight) {
@@ -152,7 +154,8 @@ class ConvStep : public Step {
       gemm_.k *= gemm_.taps_w;
       gemm_.taps_w = 1;
     }
-    if (w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1) {  // all pixels are one row
+    const bool is_pointwise = w.kernel_h == 1 && w.kernel_w == 1 && w.stride_h == 1 && w.stride_w == 1 && !w.has_padding();
+    if (is_pointwise && !in_.has_border() && !out_.has_border()) {  // all pixels are one row
       gemm_.m *= gemm_.rows;
       gemm_.rows = 1;
     }
@@ -165,14 +168,16 @@ class ConvStep : public Step {
   }
 
   const Kernels& kernels_;
-  Place in_, out_, scratch_;
-  std::optional<Border> border_;
+  Map in_, out_;
+  Window window_;
+  Place scratch_;
+  std::optional<PaddedCopy> padded_;
   Geometry geometry_{};
   RequantizeParams requantize_;
   bool is_depthwise_ = false;
   GemmArgs gemm_;
   DepthwiseArgs depthwise_;
-  std::vector<std::vector<int8_t>> weights_;  // by group
+  std::vector<Aligned<int8_t>> weights_;  // by group
 };
 
 class LinearStep : public Step {
@@ -205,7 +210,7 @@ class LinearStep : public Step {
   Place in_, out_, scratch_;
   RequantizeParams requantize_;
   GemmArgs gemm_;
-  std::vector<int8_t> weight_;
+  Aligned<int8_t> weight_;
 };
 
 }  // namespace

@@ -28,8 +28,7 @@ class LookupStep : public Step {
 class AddStep : public Step {
  public:
   AddStep(PlanContext& context, const Operator& op, const Add& add)
-      : kernels_(context.kernels), a_(place_of(context, op.inputs[0])), b_(place_of(context, op.inputs[1])),
-        out_(place_of(context, op.output)) {
+      : kernels_(context.kernels), a_(context.maps[op.inputs[0]]), b_(context.maps[op.inputs[1]]), out_(context.maps[op.output]) {
     const Activation& a = context.model.activations[op.inputs[0]];
     const Activation& b = context.model.activations[op.inputs[1]];
     const Activation& y = context.model.activations[op.output];
@@ -39,22 +38,26 @@ class AddStep : public Step {
     requantize_ = prepare_requantize(add.requantize, context.tensors, y.zero_point, kChannelPadding, bias);
     args_.multiplier_a = add.multiplier_a;
     args_.multiplier_b = add.multiplier_b;
-    args_.elements = y.elements();
+    if (a_.has_border() || b_.has_border() || out_.has_border()) rows_ = out_.rows();
+    args_.elements = y.elements() / rows_;
   }
 
   void run(uint8_t* arena) const override {
     AddArgs args = args_;
-    args.a = a_.in(arena);
-    args.b = b_.in(arena);
-    args.out = out_.in(arena);
     args.requantize = &requantize_;
-    kernels_.add(args);
+    for (uint32_t y = 0; y < rows_; ++y) {
+      args.a = a_.pixels(arena) + y * a_.row_bytes();
+      args.b = b_.pixels(arena) + y * b_.row_bytes();
+      args.out = out_.pixels(arena) + y * out_.row_bytes();
+      kernels_.add(args);
+    }
   }
   size_t constant_bytes() const override { return requantize_.bytes(); }
 
  private:
   const Kernels& kernels_;
-  Place a_, b_, out_;
+  Map a_, b_, out_;
+  uint32_t rows_ = 1;  // without a border all is one
   RequantizeParams requantize_;
   AddArgs args_;
 };

@@ -94,6 +94,13 @@ void Tensors::check_operator(const Model& model, const Operator& op) const {
     check_requantize(pool->requantize);
   } else if (const auto* concat = std::get_if<Concat>(&op.kind)) {
     for (const Requantize& requantize : concat->requantize) check_requantize(requantize);
+  } else if (const auto* product = std::get_if<MatMul>(&op.kind)) {
+    check_requantize(product->requantize);
+  } else if (const auto* multiply = std::get_if<Multiply>(&op.kind)) {
+    check_requantize(multiply->requantize);
+  } else if (const auto* norm = std::get_if<LayerNorm>(&op.kind)) {
+    check_requantize(norm->requantize);
+    check_norm(norm->gain, norm->bias);
   } else if (const auto* softmax = std::get_if<Softmax>(&op.kind)) {
     require(uint32_[softmax->table][0] != 0, "a softmax table's entry 0 is 0");
   }
@@ -111,6 +118,14 @@ void Tensors::check_weight(const Model& model, uint32_t weight, const std::optio
     }
     const int64_t magnitude = bias ? std::abs(static_cast<int64_t>(int32_[*bias][row])) : 0;
     require(sum * x.max_magnitude() + magnitude < limits::kAccumulator, "an accumulator can overflow");
+  }
+}
+
+void Tensors::check_norm(uint32_t gain, const std::optional<uint32_t>& bias) const {
+  for (size_t channel = 0; channel < int8_[gain].size(); ++channel) {
+    const int64_t magnitude = bias ? std::abs(static_cast<int64_t>(int32_[*bias][channel])) : 0;
+    require(std::abs(static_cast<int64_t>(int8_[gain][channel])) * limits::kNormLargest + magnitude < limits::kAccumulator,
+            "an accumulator can overflow");
   }
 }
 

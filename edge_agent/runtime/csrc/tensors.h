@@ -24,6 +24,7 @@ class Tensors {
   void decode(const Model& model, uint32_t index, Bytes payload);
   void check_operator(const Model& model, const Operator& op) const;
   void check_weight(const Model& model, uint32_t weight, const std::optional<uint32_t>& bias, const Activation& x) const;
+  void check_norm(uint32_t gain, const std::optional<uint32_t>& bias) const;
   void check_requantize(const Requantize& requantize) const;
 
   std::vector<std::vector<int8_t>> int8_;

@@ -64,13 +64,19 @@ class Checker {
       require(input < computed_.size() && computed_[input], "an operator reads what is not computed yet");
     }
     require(o.output < computed_.size() && !computed_[o.output], "an operator's output is not free");
-    const bool is_concat = std::holds_alternative<Concat>(o.kind);
-    const size_t inputs = std::holds_alternative<Add>(o.kind) ? 2 : is_concat ? std::max<size_t>(o.inputs.size(), 1) : 1;
-    require(o.inputs.size() == inputs, "an operator has the wrong number of inputs");
+    require(has_inputs(o), "an operator has the wrong number of inputs");
     const Activation& y = model_.activations[o.output];
-    std::visit([&](const auto& kind) { check(kind, o, model_.activations[o.inputs[0]], y); }, o.kind);
+    // A constant has no input; its check takes its own output instead.
+    std::visit([&](const auto& kind) { check(kind, o, o.inputs.empty() ? y : model_.activations[o.inputs[0]], y); }, o.kind);
     computed_[o.output] = true;
-    add_work(std::holds_alternative<Flatten>(o.kind) ? 0 : y.elements(), 1);
+    add_work(std::holds_alternative<Flatten>(o.kind) || std::holds_alternative<Reshape>(o.kind) ? 0 : y.elements(), 1);
+  }
+
+  static bool has_inputs(const Operator& o) {
+    if (std::holds_alternative<Concat>(o.kind)) return !o.inputs.empty();
+    if (std::holds_alternative<Constant>(o.kind)) return o.inputs.empty();
+    const bool is_binary = std::holds_alternative<Add>(o.kind) || std::holds_alternative<MatMul>(o.kind) || std::holds_alternative<Multiply>(o.kind);
+    return o.inputs.size() == (is_binary ? 2u : 1u);
   }
 
   void add_work(uint64_t outputs, uint64_t each) {  // outputs <= 2^24, each < 2^33: the product fits
@@ -157,6 +163,53 @@ class Checker {
     use(s.table, DType::kUint32, {{256}});
     require(y.scale == 1.0f / 256 && y.zero_point == -128, "a softmax has the output scale 1/256 and zero point -128");
   }
+
+  void check(const Reshape&, const Operator&, const Activation& x, const Activation& y) {
+    require(y.shape.size() == 3 && x.elements() == y.elements(), "a reshape has the wrong shapes");
+    check_same_grid(x, y);
+  }
+
+  void check(const Permute& p, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 3 && y.shape.size() == 3, "a permutation has rank 3");
+    for (size_t i = 0; i < 3; ++i) require(y.shape[i] == x.shape[p.axes[i]], "a permutation has the wrong shapes");
+    check_same_grid(x, y);
+  }
+
+  void check(const MatMul& m, const Operator& o, const Activation& a, const Activation& y) {
+    const Activation& b = model_.activations[o.inputs[1]];
+    require(a.shape.size() == 3 && b.shape.size() == 3 && y.shape.size() == 3, "a matmul has rank 3");
+    require(m.heads > 1 || (m.heads == 1 && !m.a_stacked && !m.b_stacked && !m.output_stacked), "a single head cannot be stacked");
+    const auto fits = [&](const Activation& x, bool is_stacked) {
+      return is_stacked ? x.shape[0] == m.heads : x.shape[2] % m.heads == 0;
+    };
+    require(fits(a, m.a_stacked) && fits(b, m.b_stacked) && fits(y, m.output_stacked), "the heads do not divide a matmul");
+    const HeadMatrix am = m.matrix(a, m.a_stacked), bm = m.matrix(b, m.b_stacked), ym = m.matrix(y, m.output_stacked);
+    const uint32_t inner = m.b_transposed ? bm.columns : bm.rows, columns = m.b_transposed ? bm.rows : bm.columns;
+    require(am.columns == inner && ym.rows == am.rows && ym.columns == columns, "the matrices of a matmul do not fit");
+    const int64_t largest = int64_t{a.max_magnitude()} * b.max_magnitude();  // at least 2^14, so inner is below 2^16 if the product fits
+    require(inner * largest < limits::kAccumulator, "a matmul can overflow");
+    check_requantize(m.requantize, 1);
+    add_work(y.elements(), inner);
+  }
+
+  void check(const LayerNorm& n, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape == y.shape, "a layer norm keeps its shape");
+    const uint32_t channels = y.channels();
+    require(channels <= limits::kNormChannels, "there are too many channels to normalise");
+    require(n.epsilon >= 1 && n.epsilon <= limits::kNormEpsilon, "an epsilon is out of range");
+    use(n.gain, DType::kInt8, {{channels}});
+    if (n.bias) use(*n.bias, DType::kInt32, {{channels}});
+    check_requantize(n.requantize, channels);
+  }
+
+  void check(const Multiply& m, const Operator& o, const Activation& a, const Activation& y) {
+    const Activation& b = model_.activations[o.inputs[1]];
+    const bool for_each_channel = a.shape.size() == 3 && b.shape == Shape{1, 1, a.channels()};
+    require(a.shape == y.shape && (b.shape == a.shape || for_each_channel), "the shapes of a multiply do not fit");
+    check_requantize(m.requantize, 1);
+  }
+
+  void check(const Constant& c, const Operator&, const Activation&, const Activation& y) { use(c.value, DType::kInt8, {y.shape}); }
 
   void check_pool(const Window& w, const Activation& x, const Activation& y) {
     require(x.shape.size() == 3 && y.shape.size() == 3 && x.shape[2] == y.shape[2], "a pool keeps the channels");

@@ -1,7 +1,7 @@
 // Depthwise convolution with dot products: four rows of the window are interleaved byte by byte, so that a vector holds four taps of each
 // channel, and one instruction does what takes four multiplications else.
 //
-// W is packed [block of channels][column][rows / 4][quarter][..][4] in the order that interleaving gives, see `pack_depthwise_quads`. Maps of few
+// W is packed [block of channels][column][rows / 4][quarter][..][4] in the order that interleaving gives, see `pack_depthwise`. Maps of few
 // channels are treated as one long row of width * channels bytes, where a tap is an offset; then weights repeat with the channels.
 #pragma once
 
@@ -108,7 +108,7 @@ class Depthwise {
   }
 
   static inline __attribute__((always_inline)) void add_column(I (&acc)[4], const typename V::Quads (&quads)[4], const int8_t* w) {
-    for (int q = 0; q < 4; ++q) acc[q] = V::dot(acc[q], quads[q], V::weights(w + q * V::kBytes));
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) acc[q] = V::dot(acc[q], quads[q], V::weights(w + q * V::kBytes));
   }
 
   // One pixel, any window.
@@ -131,12 +131,12 @@ class Depthwise {
   template <int X, int KW, int S>
   void pixels(const uint8_t* a, const Block& b, uint8_t* out) const {
     I acc[X][4];
-    for (int x = 0; x < X; ++x) start(acc[x], b);
+    ESPALIER_UNROLL for (int x = 0; x < X; ++x) start(acc[x], b);
     for (uint32_t g = 0; g < row_groups_; ++g) {
       const Rows rows = rows_of(g);
       add_columns<X, KW, S, 0>(acc, a, rows, b.w + g * 4 * V::kBytes);
     }
-    for (int x = 0; x < X; ++x) finish(acc[x], b, out + x * d_.out_m_stride);
+    ESPALIER_UNROLL for (int x = 0; x < X; ++x) finish(acc[x], b, out + x * d_.out_m_stride);
   }
 
   // From column C on; unrolled by recursion, so that every index is a constant and the sums stay in registers.
@@ -160,7 +160,7 @@ class Depthwise {
   }
 
   void start(I (&acc)[4], const Block& b) const {
-    for (int q = 0; q < 4; ++q) acc[q] = V::load(d_.requantize->bias.data() + b.channel + q * V::kLanes);
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) acc[q] = V::load(d_.requantize->bias.data() + b.channel + q * V::kLanes);
   }
 
   void finish(I (&acc)[4], const Block& b, uint8_t* out) const {

@@ -32,7 +32,7 @@ void vector_add(const AddArgs& args) {
     const I a = V::load(args.a + i), b = V::load(args.b + i);
     const I ab[2] = {V::unpacklo8(a, b), V::unpackhi8(a, b)};
     I acc[4];
-    for (int q = 0; q < 4; ++q) {
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) {
       const I x = q % 2 == 0 ? V::unpacklo8(ab[q / 2], zero) : V::unpackhi8(ab[q / 2], zero);
       const I shifted = V::template shift_left_by<12>(V::madd16(x, high));
       acc[q] = V::add32(V::add32(V::madd16(x, low), shifted), bias);
@@ -94,15 +94,15 @@ void vector_average_pool(const PoolArgs& args) {
   const I reciprocal = V::set1_32(args.reciprocal);
   for_each_window<V>(args, [&](const uint8_t* first, size_t row_bytes, uint32_t rows, uint32_t columns, uint32_t count, uint8_t* out) {
     I acc[4];
-    for (int q = 0; q < 4; ++q) acc[q] = V::set1_32(-static_cast<int32_t>(rows * columns) * args.input_zero);
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) acc[q] = V::set1_32(-static_cast<int32_t>(rows * columns) * args.input_zero);
     for (uint32_t i = 0; i < rows; ++i) {
       for (uint32_t j = 0; j < columns; ++j) {
         I x[4];
         widen<V>(V::load(first + i * row_bytes + static_cast<size_t>(j) * args.channels), x);
-        for (int q = 0; q < 4; ++q) acc[q] = V::add32(acc[q], x[q]);
+        ESPALIER_UNROLL for (int q = 0; q < 4; ++q) acc[q] = V::add32(acc[q], x[q]);
       }
     }
-    for (int q = 0; q < 4; ++q) acc[q] = V::mul32(acc[q], reciprocal);
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) acc[q] = V::mul32(acc[q], reciprocal);
     requantizer.round_shared(acc);
     V::store(out, requantizer.narrow(acc), count);
   });
@@ -115,7 +115,7 @@ void vector_quantize_float(const float* x, float multiplier, int32_t zero_point,
   size_t i = 0;
   for (; i + 4 * V::kLanes <= elements; i += 4 * V::kLanes) {
     typename V::I v[4];
-    for (int q = 0; q < 4; ++q) v[q] = V::to_int(V::min(V::mul(V::load_float(x + i + q * V::kLanes), m), high));
+    ESPALIER_UNROLL for (int q = 0; q < 4; ++q) v[q] = V::to_int(V::min(V::mul(V::load_float(x + i + q * V::kLanes), m), high));
     const typename V::I low = V::adds16(V::packs32(v[0], v[1]), zero), rest = V::adds16(V::packs32(v[2], v[3]), zero);
     V::store(out + i, V::in_order(V::packus16(low, rest)), V::kBytes);
   }

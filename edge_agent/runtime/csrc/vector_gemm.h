@@ -1,7 +1,7 @@
 // The matrix product of kernels.h with vectors: a tile of MR pixels by NB blocks of channels stays in registers while K runs by.
 //
-// W is packed [block][tap][k / 4][lanes][4], so that a vector holds four k of each of a block's channels; four bytes of A are broadcast
-// against it. Runs whose length is no multiple of 4 read a little too far, against weights of 0.
+// W is packed [group][tap][k / 4][block][lanes][4], so that a vector holds four k of each of a block's channels; four bytes of A are
+// broadcast against it. Runs whose length is no multiple of 4 read a little too far, against weights of 0.
 #pragma once
 
 #include "vector_requantize.h"
@@ -16,22 +16,23 @@ class Gemm {
 
   explicit Gemm(const GemmArgs& args)
       : g_(args), requantizer_(*args.requantize), steps_((args.k + 3) / 4),
-        block_bytes_(static_cast<size_t>(args.taps_h) * args.taps_w * steps_ * V::kLanes * 4) {}
+        block_bytes_(static_cast<size_t>(args.taps_h) * args.taps_w * steps_ * kPiece) {}
 
   void run() const {
     const uint32_t blocks = (g_.n + V::kLanes - 1) / V::kLanes;
     for (uint32_t block = 0; block < blocks;) {
-      const uint32_t left = blocks - block;
-      block += run_blocks<V::kMaxBlocks>(block, left);
+      const uint32_t group = group_of_blocks(block, blocks, V::kMaxBlocks);
+      run_blocks<V::kMaxBlocks>(block, group);
+      block += group;
     }
   }
 
  private:
-  // The widest group of blocks that is left, over all pixels; returns how many blocks that were.
+  // A group of blocks over all pixels.
   template <int NB>
-  uint32_t run_blocks(uint32_t block, uint32_t left) const {
+  void run_blocks(uint32_t block, uint32_t group) const {
     if constexpr (NB > 1) {
-      if (left < NB) return run_blocks<NB - 1>(block, left);
+      if (group < NB) return run_blocks<NB - 1>(block, group);
     }
     const uint32_t n0 = block * V::kLanes;
     const uint32_t channels = g_.n - n0 < NB * V::kLanes ? g_.n - n0 : NB * V::kLanes;
@@ -47,7 +48,6 @@ class Gemm {
         m = end;
       }
     }
-    return NB;
   }
 
   template <int MR, int NB>
@@ -65,20 +65,20 @@ class Gemm {
   template <int MR, int NB>
   void tile(const uint8_t* a, const int8_t* w, uint32_t n0, uint32_t channels, uint8_t* out) const {
     I acc[MR][NB];
-    for (int n = 0; n < NB; ++n) {
+    ESPALIER_UNROLL for (int n = 0; n < NB; ++n) {
       const I bias = V::load(g_.requantize->bias.data() + g_.channel + n0 + n * V::kLanes);
-      for (int m = 0; m < MR; ++m) acc[m][n] = bias;
+      ESPALIER_UNROLL for (int m = 0; m < MR; ++m) acc[m][n] = bias;
     }
     const size_t stride = g_.m_stride;
     for (uint32_t i = 0; i < g_.taps_h; ++i) {
       for (uint32_t j = 0; j < g_.taps_w; ++j) {
         const uint8_t* run = a + i * g_.tap_h_stride + j * g_.tap_w_stride;
-        for (uint32_t k = 0; k < steps_; ++k, run += 4, w += V::kLanes * 4) {
+        for (uint32_t k = 0; k < steps_; ++k, run += 4, w += NB * kPiece) {
           typename V::Weights weights[NB];
-          for (int n = 0; n < NB; ++n) weights[n] = V::weights(w + n * block_bytes_);
-          for (int m = 0; m < MR; ++m) {
+          ESPALIER_UNROLL for (int n = 0; n < NB; ++n) weights[n] = V::weights(w + n * kPiece);
+          ESPALIER_UNROLL for (int m = 0; m < MR; ++m) {
             const typename V::Quads x = V::broadcast_quad(run + m * stride);
-            for (int n = 0; n < NB; ++n) acc[m][n] = V::dot(acc[m][n], x, weights[n]);
+            ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[m][n] = V::dot(acc[m][n], x, weights[n]);
           }
         }
       }
@@ -89,18 +89,19 @@ class Gemm {
   // Neighbouring pixels whose channels together fill a vector are narrowed and stored at once.
   template <int MR, int NB>
   void finish_tile(I (&acc)[MR][NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
-    constexpr int kTogether = 4 / NB;
-    int m = 0;
-    if constexpr (kTogether > 1 && NB * kTogether == 4) {
+    constexpr int kTogether = NB < 4 && 4 % NB == 0 ? 4 / NB : 1, kWhole = MR / kTogether * kTogether;
+    requantizer_.template round_pixels<MR>(acc, g_.channel + n0);
+    if constexpr (kTogether > 1) {
       if (g_.n == NB * V::kLanes && g_.out_m_stride == g_.n) {
-        for (; m + kTogether <= MR; m += kTogether) {
-          for (int i = 0; i < kTogether; ++i) requantizer_.round(acc[m + i], g_.channel + n0);
+        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += kTogether) {
           const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
           V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
         }
+        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
+        return;
       }
     }
-    for (; m < MR; ++m) finish<NB>(acc[m], n0, channels, out + m * g_.out_m_stride);
+    ESPALIER_UNROLL for (int m = 0; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
   }
 
   // One pixel, or a linear operator at batch 1: bound by loading weights, if there are enough sums to hide the latency of a dot product.
@@ -108,37 +109,39 @@ class Gemm {
   void tile_of_one(const uint8_t* a, const int8_t* w, uint32_t n0, uint32_t channels, uint8_t* out) const {
     constexpr int kChains = V::kChains / NB > 1 ? V::kChains / NB : 1;
     I acc[kChains][NB];
-    for (int n = 0; n < NB; ++n) {
+    ESPALIER_UNROLL for (int n = 0; n < NB; ++n) {
       acc[0][n] = V::load(g_.requantize->bias.data() + g_.channel + n0 + n * V::kLanes);
-      for (int c = 1; c < kChains; ++c) acc[c][n] = V::zero();
+      ESPALIER_UNROLL for (int c = 1; c < kChains; ++c) acc[c][n] = V::zero();
     }
     for (uint32_t i = 0; i < g_.taps_h; ++i) {
       for (uint32_t j = 0; j < g_.taps_w; ++j) {
         const uint8_t* run = a + i * g_.tap_h_stride + j * g_.tap_w_stride;
         uint32_t k = 0;
-        for (; k + kChains <= steps_; k += kChains, run += 4 * kChains, w += V::kLanes * 4 * kChains) {
-          for (int c = 0; c < kChains; ++c) {
+        for (; k + kChains <= steps_; k += kChains, run += 4 * kChains, w += NB * kPiece * kChains) {
+          ESPALIER_UNROLL for (int c = 0; c < kChains; ++c) {
             const typename V::Quads x = V::broadcast_quad(run + 4 * c);
-            for (int n = 0; n < NB; ++n) acc[c][n] = V::dot(acc[c][n], x, V::weights(w + n * block_bytes_ + V::kLanes * 4 * c));
+            ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[c][n] = V::dot(acc[c][n], x, V::weights(w + (c * NB + n) * kPiece));
           }
         }
-        for (; k < steps_; ++k, run += 4, w += V::kLanes * 4) {
+        for (; k < steps_; ++k, run += 4, w += NB * kPiece) {
           const typename V::Quads x = V::broadcast_quad(run);
-          for (int n = 0; n < NB; ++n) acc[0][n] = V::dot(acc[0][n], x, V::weights(w + n * block_bytes_));
+          ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[0][n] = V::dot(acc[0][n], x, V::weights(w + n * kPiece));
         }
       }
     }
-    for (int c = 1; c < kChains; ++c) {
-      for (int n = 0; n < NB; ++n) acc[0][n] = V::add32(acc[0][n], acc[c][n]);
+    ESPALIER_UNROLL for (int c = 1; c < kChains; ++c) {
+      ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[0][n] = V::add32(acc[0][n], acc[c][n]);
     }
-    finish<NB>(acc[0], n0, channels, out);
+    requantizer_.round(acc[0], g_.channel + n0);
+    store<NB>(acc[0], channels, out);
   }
 
   template <int NB>
-  void finish(I (&acc)[NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
-    requantizer_.round(acc, g_.channel + n0);
-    V::store(out, V::in_order(requantizer_.narrow(acc)), channels);
+  void store(const I (&rounded)[NB], uint32_t channels, uint8_t* out) const {
+    V::store(out, V::in_order(requantizer_.narrow(rounded)), channels);
   }
+
+  static constexpr uint32_t kPiece = V::kLanes * 4;  // bytes of a block's weights for four k
 
   const GemmArgs& g_;
   const Requantizer<V> requantizer_;

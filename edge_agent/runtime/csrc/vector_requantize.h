@@ -1,15 +1,18 @@
 // Accumulators to stored bytes with vectors of any width: the tail that all vector kernels share.
 //
 // Rounding first and clamping afterwards gives the same as the order in docs/format.md, because the bounds are integers and rounding is
-// monotone. So the clamp can happen while the values are narrowed: int32 to int16 and int16 to bytes saturate. Only a product too large
-// for int32 must be caught before its conversion, and only on the positive side: x86 gives INT32_MIN for either, which saturates to
-// the lower bound.
+// monotone. So the clamp can happen while the values are narrowed: int32 to int16 and int16 to bytes saturate, and where the bounds are those
+// of a byte nothing is left to clamp. Only a product too large for int32 must be caught before its conversion, and only on the
+// positive side: x86 gives INT32_MIN for either, which saturates to the lower bound. Multipliers below 2 give no such product.
 //
 // Everything in the vector_*.h headers has internal linkage: each instruction set compiles its own copy with its own flags, and the linker
 // must never take one for another.
 #pragma once
 
 #include "kernels.h"
+
+// For loops over the registers of a tile. GCC keeps an array of vectors in memory unless all its indices are constants early.
+#define ESPALIER_UNROLL _Pragma("GCC unroll 16")
 
 namespace espalier {
 namespace {
@@ -21,26 +24,47 @@ class Requantizer {
 
   explicit Requantizer(const RequantizeParams& p)
       : multiplier_(p.multiplier.data()), right_(p.right.data()), half_(p.half.data()), left_(p.left.data()), bound_(p.bound.data()),
-        is_shift_(p.is_shift), has_left_shift_(p.has_left_shift), high_(V::set1_float(static_cast<float>(p.high))),
+        is_shift_(p.is_shift), has_left_shift_(p.has_left_shift), fits_int32_(p.fits_int32), is_full_range_(p.is_full_range()), high_(V::set1_float(static_cast<float>(p.high))),
         zero_(V::set1_16(p.zero)), byte_min_(V::set1_8(p.low + p.zero)), byte_max_(V::set1_8(p.high + p.zero)) {}
 
   // Replaces sums, biases included, of the channels from `channel` on by what they are rounded to, without the zero point.
   template <int N>
   void round(I (&acc)[N], size_t channel) const {
-    for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], channel + i * V::kLanes);
+    round_pixels<1>(&acc, channel);
+  }
+
+  // The same for M pixels.
+  template <int M, int N>
+  void round_pixels(I (*acc)[N], size_t channel) const {
+    if (fits_int32_) {
+      ESPALIER_UNROLL for (int n = 0; n < N; ++n) {
+        const typename V::F multiplier = V::load_float(multiplier_ + channel + n * V::kLanes);
+        ESPALIER_UNROLL for (int m = 0; m < M; ++m) acc[m][n] = V::to_int(V::mul(V::to_float(acc[m][n]), multiplier));
+      }
+      return;
+    }
+    ESPALIER_UNROLL for (int n = 0; n < N; ++n) {
+      ESPALIER_UNROLL for (int m = 0; m < M; ++m) acc[m][n] = round_one(acc[m][n], channel + n * V::kLanes);
+    }
   }
 
   // The same where all elements share the first channel's parameters.
   template <int N>
   void round_shared(I (&acc)[N]) const {
-    for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], 0);
+    if (fits_int32_) {
+      const typename V::F multiplier = V::load_float(multiplier_);
+      ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = V::to_int(V::mul(V::to_float(acc[i]), multiplier));
+      return;
+    }
+    ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], 0);
   }
 
   // Up to four vectors to bytes. 128-bit lane L of the result holds lane L of each vector in turn: V::in_order undoes that for vectors of
   // neighbours, and vectors that were made by unpacking bytes come out in order by themselves.
   I narrow(I a, I b, I c, I d) const {
     const I low = V::adds16(V::packs32(a, b), zero_), high = V::adds16(V::packs32(c, d), zero_);
-    return V::min8u(V::max8u(V::packus16(low, high), byte_min_), byte_max_);
+    const I bytes = V::packus16(low, high);
+    return is_full_range_ ? bytes : V::min8u(V::max8u(bytes, byte_min_), byte_max_);
   }
 
   template <int N>
@@ -61,7 +85,7 @@ class Requantizer {
 
   const float* multiplier_;
   const int32_t *right_, *half_, *left_, *bound_;
-  bool is_shift_, has_left_shift_;
+  bool is_shift_, has_left_shift_, fits_int32_, is_full_range_;
   typename V::F high_;
   I zero_, byte_min_, byte_max_;
 };

@@ -77,6 +77,12 @@ uint64_t Reader::uint64(Presence presence) {
 
 uint32_t Reader::uint32(Presence presence) { return to_uint32(uint64(presence)); }
 
+bool Reader::boolean() {
+  const uint32_t value = uint32();
+  require(value <= 1, "a truth value is neither 0 nor 1");
+  return value == 1;
+}
+
 int32_t Reader::sint32() {
   const uint32_t zigzag = uint32();
   return static_cast<int32_t>((zigzag >> 1) ^ (0u - (zigzag & 1)));

@@ -33,6 +33,7 @@ class Reader {
 
   uint32_t uint32(Presence presence = Presence::kImplicit);
   uint64_t uint64(Presence presence = Presence::kImplicit);
+  bool boolean();
   int32_t sint32();
   float float32();
   Bytes bytes(Presence presence = Presence::kImplicit);

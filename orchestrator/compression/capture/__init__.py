@@ -5,7 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from orchestrator.compression.capture.check import require_finite_module, require_sound
-from orchestrator.compression.capture.fold import drop_unread, fold_batch_norms, fuse_clamps
+from orchestrator.compression.capture.fold import (
+    drop_unread,
+    fold_batch_norms,
+    fold_factors,
+    fold_selections,
+    fuse_clamps,
+)
 from orchestrator.compression.capture.ir import FloatGraph, multiply_accumulates, total_macs
 from orchestrator.compression.capture.trace import trace
 
@@ -13,7 +19,7 @@ __all__ = ["FloatGraph", "capture", "multiply_accumulates", "total_macs", "trace
 
 
 def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> FloatGraph:
-    """Trace `model` for inputs (C, H, W), fold batch norm, fuse activations.
+    """Trace `model` for inputs (C, H, W), fold batch norm and constants, fuse activations.
 
     Raises:
         CaptureError: the network does something that no device can; the message names operation and source line.
@@ -22,6 +28,8 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> FloatGraph:
     require_finite_module(model)
     graph = trace(model, input_shape)
     fold_batch_norms(graph)
+    fold_selections(graph)
+    fold_factors(graph)
     drop_unread(graph)  # a reader that nobody needs must not keep a clamp from fusing
     fuse_clamps(graph)
     require_sound(graph)

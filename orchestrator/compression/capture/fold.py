@@ -2,12 +2,16 @@
 
 Batch norm goes into the convolution or linear layer before it; where there is none (a pre-activation network), it
 becomes a depthwise 1 x 1 convolution. Clamps go into the operator before them. Both only where nobody else reads what
-lies between. What does not reach the output is dropped.
+lies between. A choice of channels becomes a choice of rows of the layer before it, so that queries, keys and values
+that came from one layer have one each; a constant factor goes into the layer that makes its input. What does not reach
+the output is dropped.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -16,14 +20,12 @@ from orchestrator.compression.errors import CaptureError
 
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
-    folded: dict[str, bool] = {}  # of two in a row neither can be trained on by itself
+    folded: set[str] = set()  # of two in a row neither can be trained on by itself
     for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
         before = graph.producer(norm.inputs[0])
-        is_private = len(graph.readers(norm.inputs[0])) == 1 and norm.inputs[0] != graph.output
-        if isinstance(before, ir.Weighted) and is_private and (before.low, before.high) == (-math.inf, math.inf):
-            is_first = not folded.get(before.name)
-            before.unfolded = ir.Unfolded(before.weight, before.bias, norm) if is_first else None
-            folded[before.name] = True
+        if isinstance(before, ir.Weighted) and _is_private(graph, norm.inputs[0]) and _is_open(before):
+            before.unfolded = None if before.name in folded else ir.Unfolded(before.weight, before.bias, norm)
+            folded.add(before.name)
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)
             before.bias = before.bias * norm.scale + norm.shift
@@ -38,12 +40,43 @@ def fold_batch_norms(graph: ir.FloatGraph) -> None:
             )
 
 
+def fold_selections(graph: ir.FloatGraph) -> None:
+    """A layer for each part of what one layer made; where there is none, a pointwise convolution picks channels."""
+    for selection in [node for node in graph.nodes if isinstance(node, ir.Select)]:
+        before = graph.producer(selection.inputs[0])
+        if isinstance(before, ir.Linear) or (isinstance(before, ir.Conv) and before.groups == 1):
+            new = _part_of(before, selection)
+        else:
+            new = _picking(graph, selection)
+        graph.nodes[graph.nodes.index(selection)] = new
+
+
+def fold_factors(graph: ir.FloatGraph) -> None:
+    """Times a constant, and the scale of attention scores, become part of the layer before or of the product itself."""
+    for scale in [node for node in graph.nodes if isinstance(node, ir.Scale)]:
+        before = graph.producer(scale.inputs[0])
+        if not _is_private(graph, scale.inputs[0]):
+            continue
+        if isinstance(before, ir.Weighted) and _is_open(before) and scale.factor != 0:
+            before.weight, before.bias = before.weight * scale.factor, before.bias * scale.factor
+            before.unfolded = None
+            _bypass(graph, scale)
+        elif isinstance(before, ir.MatMul) and scale.factor > 0:
+            before.factor *= scale.factor
+            _bypass(graph, scale)
+    for product in [node for node in graph.nodes if isinstance(node, ir.MatMul)]:
+        before = graph.producer(product.inputs[0])
+        if isinstance(before, ir.Weighted) and _is_open(before) and _is_private(graph, product.inputs[0]):
+            before.weight, before.bias = before.weight * product.factor, before.bias * product.factor
+            before.unfolded = None
+            product.factor = 1.0
+
+
 def fuse_clamps(graph: ir.FloatGraph) -> None:
     """Let relu and its kin ride on the operator before them (a clamp on a clamp included)."""
     for clamp in [node for node in graph.nodes if isinstance(node, ir.Clamp)]:
         before = graph.producer(clamp.inputs[0])
-        is_private = len(graph.readers(clamp.inputs[0])) == 1 and clamp.inputs[0] != graph.output
-        if isinstance(before, ir.Clamped) and is_private:
+        if isinstance(before, ir.Clamped) and _is_private(graph, clamp.inputs[0]):
             # clamp(clamp(x, a, b), c, d) is the clamp to [a, b] moved into [c, d], also where the ranges do not overlap
             low = min(max(before.low, clamp.low), clamp.high)
             high = max(min(before.high, clamp.high), clamp.low)
@@ -57,6 +90,40 @@ def drop_unread(graph: ir.FloatGraph) -> None:
         if node.output in needed:
             needed.update(node.inputs)
     graph.nodes = [node for node in graph.nodes if node.output in needed]
+
+
+def _is_private(graph: ir.FloatGraph, value: str) -> bool:
+    """Whether one operator alone reads a feature map, once."""
+    return sum(node.inputs.count(value) for node in graph.nodes) == 1 and value != graph.output
+
+
+def _is_open(node: ir.Clamped) -> bool:
+    return (node.low, node.high) == (-math.inf, math.inf)
+
+
+def _part_of(layer: ir.Weighted, selection: ir.Select) -> ir.Weighted:
+    return replace(
+        layer,
+        name=selection.name,
+        output=selection.output,
+        source=selection.source,
+        weight=layer.weight[selection.channels],
+        bias=layer.bias[selection.channels],
+        unfolded=None,
+        weight_name="",  # part of a parameter has no path in the user's module
+        bias_name="",
+    )
+
+
+def _picking(graph: ir.FloatGraph, selection: ir.Select) -> ir.Weighted:
+    place: dict[str, Any] = {key: getattr(selection, key) for key in ("name", "inputs", "output", "source")}
+    channels_in = graph.shapes[selection.inputs[0]][0]
+    weight = torch.eye(channels_in, dtype=torch.float64)[selection.channels]
+    bias = torch.zeros(len(weight), dtype=torch.float64)
+    if len(graph.shapes[selection.output]) == 1:
+        return ir.Linear(**place, weight=weight, bias=bias)
+    window: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0, 0, 0), "groups": 1}
+    return ir.Conv(**place, weight=weight[:, :, None, None], bias=bias, **window)
 
 
 def _bypass(graph: ir.FloatGraph, node: ir.Node) -> None:

@@ -138,7 +138,8 @@ class Concat(Node):
     """Along channels."""
 
     def compute(self, *inputs: Tensor) -> Tensor:
-        return torch.cat(inputs, dim=1)
+        samples = max(len(x) for x in inputs)  # a constant has one
+        return torch.cat([x.expand(samples, *x.shape[1:]) for x in inputs], dim=1)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -188,11 +189,123 @@ class Elementwise(Node):
 
 
 @dataclass(kw_only=True, eq=False)
+class Scale(Elementwise):
+    """Times a constant, until it goes into what is before it."""
+
+    factor: float
+
+
+@dataclass(kw_only=True, eq=False)
 class Softmax(Node):
-    """Over the channels of a [F] feature map."""
+    """Over the channels."""
 
     def compute(self, *inputs: Tensor) -> Tensor:
         return torch.softmax(inputs[0], dim=1)
+
+
+@dataclass(kw_only=True, eq=False)
+class LayerNorm(Node):
+    """Over the channels of each pixel, then a gain and a bias for each."""
+
+    gain: Tensor
+    bias: Tensor
+    epsilon: float
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        x = inputs[0]
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        variance, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+        normalised = (x - mean) / torch.sqrt(variance + self.epsilon)
+        return normalised * self.gain.view(shape) + self.bias.view(shape)
+
+
+@dataclass(kw_only=True, eq=False)
+class MatMul(Clamped):
+    """A product for each head, times `factor`; the layouts are those of docs/format.md, "Heads"."""
+
+    heads: int
+    a_stacked: bool
+    b_stacked: bool
+    b_transposed: bool
+    output_stacked: bool
+    factor: float
+    size: Pair  # height and width of the output
+
+    def inner(self, a: tuple[int, ...]) -> int:
+        """How many products are summed, where the first input is `a`, [C, H, W]."""
+        return a[0] if self.a_stacked else a[0] // self.heads
+
+    def accumulate(self, a: Tensor, b: Tensor) -> Tensor:
+        """The product itself, [N, C, H, W]."""
+        a_NZRK, b_NZKS = self._by_head(a, self.a_stacked), self._by_head(b, self.b_stacked)
+        product = a_NZRK @ (b_NZKS.mT if self.b_transposed else b_NZKS)
+        if self.output_stacked:
+            return product.permute(0, 3, 1, 2)
+        side_by_side = product.transpose(2, 3).flatten(1, 2)
+        return side_by_side.reshape(*side_by_side.shape[:2], *self.size)
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(self.accumulate(*inputs) * self.factor)
+
+    def _by_head(self, x: Tensor, is_stacked: bool) -> Tensor:
+        """[N, C, H, W] to [N, heads, rows, columns]."""
+        if is_stacked:
+            return x.permute(0, 2, 3, 1)
+        return x.reshape(len(x), self.heads, x.shape[1] // self.heads, -1).transpose(2, 3)
+
+
+@dataclass(kw_only=True, eq=False)
+class Multiply(Clamped):
+    """The second has the first's shape or is [C, 1, 1]."""
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.clamp(inputs[0] * inputs[1])
+
+
+@dataclass(kw_only=True, eq=False)
+class Constant(Node):
+    """No input; `value` is [1, C, H, W] or [1, F]."""
+
+    value: Tensor
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return self.value
+
+
+@dataclass(kw_only=True, eq=False)
+class Reshape(Node):
+    """Another shape of the same storage, in which channels come last; nothing moves on the device."""
+
+    to: tuple[int, ...]  # [C, H, W] or [F]
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        x = inputs[0]
+        storage = x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
+        if len(self.to) == 1:
+            return storage
+        channels, height, width = self.to
+        return storage.reshape(len(x), height, width, channels).permute(0, 3, 1, 2)
+
+
+@dataclass(kw_only=True, eq=False)
+class Permute(Node):
+    """Output axis i of [H, W, C] is input axis axes[i]."""
+
+    axes: tuple[int, int, int]
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        height, width, channels = (axis + 1 for axis in self.axes)
+        return inputs[0].permute(0, 2, 3, 1).permute(0, height, width, channels).permute(0, 3, 1, 2)
+
+
+@dataclass(kw_only=True, eq=False)
+class Select(Node):
+    """Some of the channels, until it goes into the layer before it or becomes one."""
+
+    channels: Tensor  # int64
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return inputs[0][:, self.channels]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -237,12 +350,15 @@ def last_reads(graph: FloatGraph) -> list[list[str]]:
 
 
 def multiply_accumulates(graph: FloatGraph) -> dict[str, int]:
-    """Multiplications of each convolution and linear layer for one sample, by node name."""
-    return {
-        node.name: node.weight[0].numel() * math.prod(graph.shapes[node.output])
-        for node in graph.nodes
-        if isinstance(node, Weighted)
-    }
+    """Multiplications of each convolution, linear layer and product for one sample, by node name."""
+    counts = {}
+    for node in graph.nodes:
+        outputs = math.prod(graph.shapes[node.output])
+        if isinstance(node, Weighted):
+            counts[node.name] = node.weight[0].numel() * outputs
+        elif isinstance(node, MatMul):
+            counts[node.name] = node.inner(graph.shapes[node.inputs[0]]) * outputs
+    return counts
 
 
 def operator_names(graph: FloatGraph) -> dict[str, str]:

@@ -7,18 +7,21 @@ with the user's own line. An in-place operation also changes what earlier names 
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
-from orchestrator.compression.capture.ir import FloatGraph, Node
-from orchestrator.compression.capture.operators import HINTS, IDENTITIES, OPERATORS, Call, ConstantValue
+from orchestrator.compression.capture.call import Call, ConstantValue, Value
+from orchestrator.compression.capture.emitter import BATCH, Emitter, Unarrangeable
+from orchestrator.compression.capture.ir import FloatGraph
+from orchestrator.compression.capture.operators import HINTS, IDENTITIES, OPERATORS
 from orchestrator.compression.capture.source import operation_name, refuse, source_line
+from orchestrator.compression.capture.views import View
 from orchestrator.compression.errors import CaptureError
-
-_BATCH = 2  # samples in the example; an operation that mixes them shows in a shape and is refused
 
 
 def trace(model: nn.Module, input_shape: tuple[int, int, int]) -> FloatGraph:
@@ -48,13 +51,13 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> torch.export
     was_training = model.training
     model.eval()
     try:
-        return torch.export.export(model, (torch.zeros(_BATCH, *input_shape),), strict=False)
+        return torch.export.export(model, (torch.zeros(BATCH, *input_shape),), strict=False)
     except CaptureError:
         raise
     except Exception as error:  # torch.export lets out whatever the network or its own analysis raises
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise CaptureError(
-            f"torch.export cannot capture {type(model).__name__} for an input of shape {[_BATCH, *input_shape]}: "
+            f"torch.export cannot capture {type(model).__name__} for an input of shape {[BATCH, *input_shape]}: "
             f"{type(error).__name__}: {reason[0]}"
         ) from error
     finally:
@@ -74,51 +77,61 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, ConstantValue
 
 
 class _Walker:
-    """`values` says what each exported node stands for: a constant, or the name of a feature map."""
+    """`values` says what each exported node stands for: a constant, or a view of a feature map."""
 
     def __init__(self) -> None:
-        self.values: dict[fx.Node, ConstantValue | str] = {}
-        self.nodes: list[Node] = []
-        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.values: dict[fx.Node, Value] = {}
+        self.emitter = Emitter()
         self.input = ""
 
     def add_input(self, node: fx.Node) -> None:
         if self.input:
             raise refuse(node, "is a second input; a network takes one tensor of images")
         self.input = node.name
-        self.values[node] = node.name
-        self.shapes[node.name] = _shape(node)
+        self.emitter.shapes[node.name] = tuple(node.meta["val"].shape[1:])
+        self.values[node] = self.emitter.standard(node.name)
 
     def add_call(self, node: fx.Node) -> None:
+        if node.target is operator.getitem:
+            self.values[node] = self.pick(node)
+            return
         operands = node.all_input_nodes
         if all(isinstance(self.values[operand], ConstantValue) for operand in operands):
             self.values[node] = self.evaluate(node)
             return
         name = operation_name(node)
-        call = Call(node, self.values, self.shapes, _shape(node))
+        call = Call(node, self.values, self.emitter)
         if name in IDENTITIES:
-            self.values[node] = call.feature_map(node.args[0])
+            self.values[node] = call.input
             return
         if name not in OPERATORS:
             hint = f": {HINTS[name]}" if name in HINTS else ""
             raise refuse(node, f"is not supported on devices{hint}")
-        made = OPERATORS[name](call)
-        if isinstance(made, str):  # an identity for this shape
-            self.values[node] = made
-            return
-        for new in made if isinstance(made, list) else [made]:
+        first_new = len(self.emitter.nodes)
+        try:
+            result = OPERATORS[name](call)
+        except Unarrangeable as reason:
+            raise refuse(node, str(reason)) from reason
+        for new in self.emitter.nodes[first_new:]:
             new.source = source_line(node)
-            self.nodes.append(new)
-        output = self.nodes[-1].output
-        self.shapes[output] = call.shape
         if _writes_in_place(node):
-            self.rebind(call.feature_map(node.args[0]), output)
-        self.values[node] = output
+            self.rebind(call, result)
+        self.values[node] = result
 
-    def rebind(self, before: str, after: str) -> None:
+    def pick(self, node: fx.Node) -> Value:
+        source: Any = node.args[0]
+        parts, index = self.values[source], node.args[1]
+        if not isinstance(parts, tuple) or not isinstance(index, int):
+            raise refuse(node, "takes a part of what is not a list of feature maps")
+        return parts[index]
+
+    def rebind(self, call: Call, after: Value) -> None:
+        before = call.input
+        if not isinstance(after, View) or after.dims != before.dims:
+            call.refuse("changes in place what is stored in another order")
         for node, value in self.values.items():
-            if value == before:
-                self.values[node] = after
+            if isinstance(value, View) and value.name == before.name:
+                self.values[node] = value.renamed(after.name)
 
     def evaluate(self, node: fx.Node) -> ConstantValue:
         def constant(operand: fx.Node) -> Tensor:
@@ -137,18 +150,28 @@ class _Walker:
         if len(results) != 1 or not isinstance(results[0], fx.Node):
             raise CaptureError(f"a network returns one tensor, this one returns {len(results)} values")
         output = self.values[results[0]]
-        if isinstance(output, ConstantValue) or not self.nodes:
+        if not isinstance(output, View) or not self.emitter.nodes:
             raise CaptureError("the network's output does not depend on its input, or is the input itself")
-        return FloatGraph(input=self.input, output=output, nodes=self.nodes, shapes=self.shapes)
+        try:
+            name = self.output_of(output)
+        except Unarrangeable as reason:
+            raise refuse(results[0], str(reason)) from reason
+        return FloatGraph(input=self.input, output=name, nodes=self.emitter.nodes, shapes=self.emitter.shapes)
+
+    def output_of(self, view: View) -> str:
+        """A flat output as it is, images as [C, H, W], tokens [N, T, C] one after the other."""
+        if view.shape[0] != BATCH:
+            raise Unarrangeable("does not keep samples apart: a feature map is [N, C, H, W] or [N, F]")
+        if len(view.dims) == 2:
+            return self.emitter.flat(view)
+        if len(view.dims) == 4:
+            _, channels, height, width = view.shape
+            return self.emitter.arrange(view, (2, 3, 1), (channels, height, width))
+        features = view.shape[-1]
+        axes = range(1, len(view.dims))
+        return self.emitter.arrange(view, axes, (features, 1, math.prod(view.shape[1:-1])))
 
 
 def _writes_in_place(node: fx.Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return bool(schema and schema.is_mutable)
-
-
-def _shape(node: fx.Node) -> tuple[int, ...]:
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor) or value.ndim < 2 or value.shape[0] != _BATCH:
-        raise refuse(node, "does not keep samples apart: a feature map is [N, C, H, W] or [N, F]")
-    return tuple(int(size) for size in value.shape[1:])

@@ -25,13 +25,18 @@ def feature_orders(graph: ir.FloatGraph) -> dict[str, Order]:
     for node in graph.nodes:
         shape = graph.shapes[node.output]
         if len(shape) != 1:
+            if isinstance(node, ir.Reshape):
+                _require_identity(orders.get(node.inputs[0]), node)
             continue
         identity = np.arange(shape[0])
         match node:
             case ir.Flatten():
                 source = graph.shapes[node.inputs[0]]
                 orders[node.output] = identity.reshape(source).transpose(1, 2, 0).reshape(-1)
-            case ir.Linear():
+            case ir.Linear() | ir.Constant():
+                orders[node.output] = identity
+            case ir.Reshape():  # of storage, so the device's order is torch's
+                _require_identity(orders.get(node.inputs[0]), node)
                 orders[node.output] = identity
             case ir.Concat():
                 orders[node.output] = _concatenated([orders[name] for name in node.inputs])
@@ -39,13 +44,18 @@ def feature_orders(graph: ir.FloatGraph) -> dict[str, Order]:
                 first = orders[node.inputs[0]]
                 if any(not np.array_equal(orders[name], first) for name in node.inputs):
                     raise CaptureError(
-                        f"{node.name} adds feature maps that were flattened differently", source=node.source
+                        f"{node.name} combines feature maps that were flattened differently", source=node.source
                     )
                 orders[node.output] = first
     output = orders.get(graph.output)
     if output is not None and not np.array_equal(output, np.arange(len(output))):
         raise CaptureError("the network's output is a flattened feature map; end with a linear layer or with pooling")
     return orders
+
+
+def _require_identity(order: Order | None, node: ir.Node) -> None:
+    if order is not None and not np.array_equal(order, np.arange(len(order))):
+        raise CaptureError(f"{node.name} reshapes a feature map that was flattened by channels", source=node.source)
 
 
 def device_shape(shape: tuple[int, ...]) -> list[int]:

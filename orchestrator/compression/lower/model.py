@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.data import Preprocessing
@@ -111,6 +112,17 @@ class _Lowering:
                 operator.max_pool.CopyFrom(_max_pool(plan.node))
             case plans.FlattenPlan():
                 operator.flatten.SetInParent()
+            case plans.MovePlan() as plan:
+                _move(operator, plan.node, len(self.graph.shapes[node.output]))
+            case plans.MatMulPlan() as plan:
+                operator.matmul.CopyFrom(_matmul(plan.node, self.requantize(operator.name, plan.requantize)))
+            case plans.LayerNormPlan() as plan:
+                self.layer_norm(operator, node, plan)
+            case plans.MultiplyPlan() as plan:
+                operator.multiply.CopyFrom(pb.Multiply(requantize=self.requantize(operator.name, plan.requantize)))
+            case plans.ConstantPlan() as plan:
+                operator.constant.value = self.table.add(f"{operator.name}.value", _device_constant(plan.value))
+                operator.constant.SetInParent()
             case plans.ClampPlan() as plan:
                 operator.clamp.CopyFrom(pb.Clamp(qmin=plan.qmin, qmax=plan.qmax))
             case plans.TablePlan() as plan:
@@ -135,6 +147,15 @@ class _Lowering:
             kind.bias = self.table.add(f"{name}.bias", plan.bias.astype(np.int32))
         kind.requantize.CopyFrom(self.requantize(name, plan.requantize))
 
+    def layer_norm(self, operator: pb.Operator, node: ir.Node, plan: plans.LayerNormPlan) -> None:
+        name, kind = operator.name, operator.layer_norm
+        order = self.orders.get(node.output, np.arange(len(plan.gain)))
+        kind.gain = self.table.add(f"{name}.gain", plan.gain[order].astype(np.int8))
+        if plan.bias.any():
+            kind.bias = self.table.add(f"{name}.bias", plan.bias[order].astype(np.int32))
+        kind.epsilon = plan.epsilon
+        kind.requantize.CopyFrom(self.requantize(name, plan.requantize.permuted(order)))
+
     def average_pool(self, operator: pb.Operator, plan: plans.AveragePoolPlan) -> None:
         node = plan.node
         operator.average_pool.CopyFrom(
@@ -157,6 +178,32 @@ class _Lowering:
             assert form.shifts is not None
             message.shift = self.table.add(f"{name}.shift", _shared(form.shifts.astype(np.int8)))
         return message
+
+
+def _move(operator: pb.Operator, node: ir.Reshape | ir.Permute, rank: int) -> None:
+    if isinstance(node, ir.Permute):
+        operator.permute.axes.extend(node.axes)
+    elif rank == 1:
+        operator.flatten.SetInParent()
+    else:
+        operator.reshape.SetInParent()
+
+
+def _matmul(node: ir.MatMul, requantize: pb.Requantize) -> pb.MatMul:
+    return pb.MatMul(
+        heads=node.heads,
+        a_stacked=node.a_stacked,
+        b_stacked=node.b_stacked,
+        b_transposed=node.b_transposed,
+        output_stacked=node.output_stacked,
+        requantize=requantize,
+    )
+
+
+def _device_constant(value: Tensor) -> npt.NDArray[np.int8]:
+    """[1, C, H, W] as [H, W, C]; [1, F] as [F]."""
+    values = value[0].numpy().astype(np.int8)
+    return values.transpose(1, 2, 0) if values.ndim == 3 else values
 
 
 def _shared(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

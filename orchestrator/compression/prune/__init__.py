@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from orchestrator.compression.prune.channels import prune_channels
+from orchestrator.compression.prune.recovery import Pruning, prune_and_recover
 
-__all__ = ["prune_channels"]
+__all__ = ["Pruning", "prune_and_recover", "prune_channels"]

@@ -5,7 +5,8 @@ its two sides one, a depthwise convolution passes them through its own weights, 
 repeats each once per pixel. What uses an id along which dimension of which parameter is then all that surgery needs; no
 layer type is special, and any network that can be captured can be pruned.
 
-Channels of the input, of the output and around grouped convolutions stay.
+Channels of the input, of the output and around grouped convolutions stay, and those that a norm, a product or a reshape
+reads: in a transformer the hidden layers of its perceptrons are what can go.
 """
 
 from __future__ import annotations
@@ -92,6 +93,12 @@ class _Analysis:
                 return inputs[0]
             case ir.Concat():
                 return np.concatenate(inputs)
+            case (
+                ir.MatMul() | ir.LayerNorm() | ir.Multiply() | ir.Constant() | ir.Reshape() | ir.Permute() | ir.Select()
+            ):
+                for ids in inputs:
+                    self.fix(ids)
+                return self.fix(self.fresh(self.graph.shapes[node.output][0]))
             case ir.Flatten():
                 return np.repeat(inputs[0], math.prod(self.graph.shapes[node.inputs[0]][1:]))
         return inputs[0]

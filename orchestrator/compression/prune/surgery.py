@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.dependencies import Channels, Ids
 
 
@@ -24,6 +27,31 @@ def remove_channels(model: nn.Module, channels: Channels, gone: set[int]) -> Non
         module, _ = _owner(model, path)
         if isinstance(module, nn.Conv2d):
             module.groups = int(_stays(inputs, gone).sum())
+    for module in model.modules():
+        _state_widths(module)
+
+
+def take_widths(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Make `model`, as it was built, as narrow as the pruned one whose parameters and buffers `tensors` are, in place.
+
+    Raises:
+        PruningError: these are tensors of another network.
+    """
+    if tensors.keys() != model.state_dict().keys():
+        raise PruningError("the narrower network is not one of this network: they have other parameters")
+    multipliers = {
+        module: module.out_channels // module.groups
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.groups > 1
+    }
+    for path, kept in tensors.items():
+        module, name = _owner(model, path)
+        if isinstance(getattr(module, name), nn.Parameter):
+            setattr(module, name, nn.Parameter(kept))
+        else:
+            module.register_buffer(name, kept)
+    for convolution, multiplier in multipliers.items():
+        convolution.groups = convolution.weight.shape[0] // multiplier
     for module in model.modules():
         _state_widths(module)
 

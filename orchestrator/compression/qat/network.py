@@ -21,7 +21,7 @@ from orchestrator.compression.quantize.plan import WeightedPlan
 from orchestrator.compression.quantize.sequential import QuantizedGraph
 from orchestrator.compression.recipe import Scheme
 
-_SHARES_GRID = (ir.MaxPool, ir.Flatten, ir.Clamp)  # output on the grid of the input
+_SHARES_GRID = (ir.MaxPool, ir.Flatten, ir.Reshape, ir.Permute, ir.Clamp)  # output on the grid of the input
 _REQUANTIZES = (ir.Weighted, ir.Add, ir.Concat, ir.AveragePool)  # the others look up a table, which rounds to even
 _TRAINABLE = (*_SHARES_GRID, *_REQUANTIZES, ir.Elementwise, ir.Softmax)
 

@@ -12,7 +12,7 @@ from orchestrator.compression.qat.layers import QuantizedLayer
 from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid
-from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.sequential import QuantizedGraph
 from orchestrator.compression.quantize.weights import quantize_bias
 from orchestrator.compression.recipe import Scheme
@@ -52,6 +52,8 @@ def _plan(node: ir.Node, sources: list[Grid], output: Grid, scheme: Scheme) -> P
             return MaxPoolPlan(node)
         case ir.Flatten():
             return FlattenPlan()
+        case ir.Reshape() | ir.Permute():
+            return MovePlan(node)
         case ir.Clamp():
             return derive.plan_clamp(node, sources[0])
         case ir.Softmax():

@@ -23,8 +23,8 @@ from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.qat.plans import trained_graph
 from orchestrator.compression.quantize.sequential import OnProgress, QuantizedGraph, part_of, quantize
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
-from orchestrator.compression.training.distillation import distillation_loss
 from orchestrator.compression.training.loop import Schedule, one_cycle
+from orchestrator.compression.training.objectives import distillation_loss
 from orchestrator.datasets.splits import Split
 
 _GRID_SHARE = 0.3  # of the learning rate, for steps and offsets of grids

@@ -7,7 +7,7 @@ real inputs, and a test holds the engine to this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from orchestrator.compression.capture import ir
 from orchestrator.compression.quantize.grid import QMIN, Grid
 
 SHIFT_LEFT_CLAMP = 1 << 22
+NORM_ONE = float(1 << 14)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,11 @@ class Requantize:
     zero_point: int
     qmin: int
     qmax: int
+
+    def permuted(self, order: npt.NDArray[np.int64]) -> Requantize:
+        """For channels in another order; there is an entry for each."""
+        multipliers = None if self.multipliers is None else self.multipliers[order]
+        return replace(self, multipliers=multipliers, shifts=None if self.shifts is None else self.shifts[order])
 
     def run(self, accumulator: Tensor) -> Tensor:
         """`accumulator`: integers in float64, [N, C, ...]."""
@@ -94,7 +100,9 @@ class ConcatPlan(Plan):
 
     def run(self, *inputs: Tensor) -> Tensor:
         parts = zip(self.requantize, inputs, self.input_grids, strict=True)
-        return torch.cat([form.run(x - grid.zero_point) for form, x, grid in parts], dim=1)
+        moved = [form.run(x - grid.zero_point) for form, x, grid in parts]
+        samples = max(len(x) for x in moved)  # a constant has one
+        return torch.cat([x.expand(samples, *x.shape[1:]) for x in moved], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +134,68 @@ class MaxPoolPlan(Plan):
 class FlattenPlan(Plan):
     def run(self, *inputs: Tensor) -> Tensor:
         return torch.flatten(inputs[0], 1)
+
+
+@dataclass(frozen=True, eq=False)
+class MatMulPlan(Plan):
+    node: ir.MatMul
+    input_grids: tuple[Grid, Grid]
+    requantize: Requantize
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        a, b = (x - grid.zero_point for x, grid in zip(inputs, self.input_grids, strict=True))
+        return self.requantize.run(self.node.accumulate(a, b))
+
+
+@dataclass(frozen=True, eq=False)
+class LayerNormPlan(Plan):
+    """`gain` and `bias` [C] in accumulator units, as docs/format.md has them."""
+
+    input_grid: Grid
+    gain: npt.NDArray[np.int64]
+    bias: npt.NDArray[np.int64]
+    epsilon: int
+    requantize: Requantize
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        x = inputs[0] - self.input_grid.zero_point
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        channels, total = x.shape[1], x.sum(dim=1, keepdim=True)
+        variance = channels * (x * x).sum(dim=1, keepdim=True) - total * total
+        inverse = NORM_ONE / torch.sqrt((variance + self.epsilon).to(torch.float32))
+        normalised = torch.round((channels * x - total).to(torch.float32) * inverse).to(torch.float64)
+        gain, bias = (torch.from_numpy(part.astype(np.float64)).view(shape) for part in (self.gain, self.bias))
+        return self.requantize.run(normalised * gain + bias)
+
+
+@dataclass(frozen=True, eq=False)
+class MultiplyPlan(Plan):
+    input_grids: tuple[Grid, Grid]
+    requantize: Requantize
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        a, b = (x - grid.zero_point for x, grid in zip(inputs, self.input_grids, strict=True))
+        return self.requantize.run(a * b)
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantPlan(Plan):
+    """Grid points, [1, C, H, W] or [1, F]."""
+
+    value: Tensor
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        return self.value
+
+
+@dataclass(frozen=True, eq=False)
+class MovePlan(Plan):
+    """A reshape or a permutation: grid points stay what they are."""
+
+    node: ir.Reshape | ir.Permute
+
+    def run(self, *inputs: Tensor) -> Tensor:
+        return self.node.compute(*inputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,15 @@ from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import QuantizationError
 from orchestrator.compression.quantize.grid import QMAX, QMIN, Grid
 from orchestrator.compression.quantize.plan import (
+    NORM_ONE,
     AddPlan,
     AveragePoolPlan,
     ClampPlan,
     ConcatPlan,
+    ConstantPlan,
+    LayerNormPlan,
+    MatMulPlan,
+    MultiplyPlan,
     Requantize,
     SoftmaxPlan,
     TablePlan,
@@ -28,6 +33,9 @@ MULTIPLIER_MIN, MULTIPLIER_MAX = 2.0**-40, 2.0**8
 SHIFT_MIN, SHIFT_MAX = -8, 30
 
 _ADD_BITS = 20  # multipliers up to 2^20: two inputs of magnitude 255 stay below 2^30
+NORM_EPSILON_MAX = 1 << 44
+_GAIN_MAX = 127
+_NORM_BIAS_LIMIT = ACCUMULATOR_LIMIT >> 1  # beside 127 * 2^21
 _SOFTMAX_ONE = 1 << 31  # exp(0) in the softmax table
 
 
@@ -89,6 +97,48 @@ def plan_average_pool(node: ir.AveragePool, source: Grid, output: Grid, scheme: 
             reciprocal, unit = round(2**bits / window), source.scale * 2.0**-bits
     form = requantize_from(np.array([unit]), output, scheme, low=node.low, high=node.high, what=node.name)
     return AveragePoolPlan(node, source, reciprocal, form)
+
+
+def plan_matmul(node: ir.MatMul, inputs: list[Grid], output: Grid, scheme: Scheme, inner: int) -> MatMulPlan:
+    """`inner`: how many products are summed."""
+    a, b = inputs
+    if inner * a.max_magnitude * b.max_magnitude >= ACCUMULATOR_LIMIT:
+        raise QuantizationError(f"{node.name}: a sum of {inner} products can overflow the accumulator")
+    unit = a.scale * b.scale * node.factor
+    if scheme is Scheme.POWER_OF_TWO and math.frexp(unit)[0] != 0.5:
+        raise QuantizationError(
+            f"{node.name}: its factor {node.factor:.6g} is no power of two, and no layer before it can take it in"
+        )
+    form = requantize_from(np.array([unit]), output, scheme, low=node.low, high=node.high, what=node.name)
+    return MatMulPlan(node, (a, b), form)
+
+
+def plan_multiply(node: ir.Multiply, inputs: list[Grid], output: Grid, scheme: Scheme) -> MultiplyPlan:
+    a, b = inputs
+    unit = np.array([a.scale * b.scale])
+    form = requantize_from(unit, output, scheme, low=node.low, high=node.high, what=node.name)
+    return MultiplyPlan((a, b), form)
+
+
+def plan_layer_norm(node: ir.LayerNorm, source: Grid, output: Grid, scheme: Scheme) -> LayerNormPlan:
+    """Each channel's unit is the finest in which its gain fits int8 and its bias half of the accumulator."""
+    gain, bias = node.gain.numpy(), node.bias.numpy()
+    finest = output.scale * 2.0 ** (-SHIFT_MAX if scheme is Scheme.POWER_OF_TWO else -38)
+    unit = np.maximum(np.maximum(np.abs(gain) / (_GAIN_MAX * NORM_ONE), np.abs(bias) / (_NORM_BIAS_LIMIT - 1)), finest)
+    if scheme is Scheme.POWER_OF_TWO:
+        unit = np.exp2(np.ceil(np.log2(unit)))
+    epsilon = round(len(gain) ** 2 * node.epsilon / source.scale**2)
+    return LayerNormPlan(
+        input_grid=source,
+        gain=np.round(gain / (unit * NORM_ONE)).astype(np.int64),
+        bias=np.round(bias / unit).astype(np.int64),
+        epsilon=min(max(epsilon, 1), NORM_EPSILON_MAX),
+        requantize=requantize_from(unit, output, scheme, low=-math.inf, high=math.inf, what=node.name),
+    )
+
+
+def plan_constant(node: ir.Constant, output: Grid) -> ConstantPlan:
+    return ConstantPlan(output.quantize(node.value))
 
 
 def plan_clamp(node: ir.Clamp, grid: Grid) -> ClampPlan:

@@ -13,9 +13,10 @@ from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError, WeightError
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
+from orchestrator.compression.quantize.equalize import equalize
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
 from orchestrator.compression.quantize.mixed import choose_bits
-from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
 from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
@@ -60,6 +61,8 @@ def quantize(
 ) -> QuantizedGraph:
     """Quantize `graph` by `recipe`, calibrated on normalised `samples` [N, C, H, W]; labels are not needed.
 
+    Equalization changes the weights in `graph`.
+
     Args:
         input_range: what the input can be at all; the samples' range where it is not known.
 
@@ -77,6 +80,8 @@ def quantize(
     hopeless = hopeless_layers(graph, recipe)
     if hopeless:
         raise refusal(recipe, hopeless, measure_sensitivity(graph, samples, recipe))
+    if recipe.equalize and recipe.training is None:  # training learns scales of its own
+        equalize(graph, samples)
     begun = 0.0
     if recipe.is_mixed and not recipe.layer_bits:
         begun = _SENSITIVITY_SHARE
@@ -128,6 +133,8 @@ class _Walk:
                 return sources[0], MaxPoolPlan(node)
             case ir.Flatten():
                 return sources[0], FlattenPlan()
+            case ir.Reshape() | ir.Permute():
+                return sources[0], MovePlan(node)
             case ir.Clamp():
                 return sources[0], derive.plan_clamp(node, sources[0])
             case ir.Softmax():
@@ -144,6 +151,15 @@ class _Walk:
                 return output, derive.plan_average_pool(node, sources[0], output, scheme)
             case ir.Elementwise():
                 return output, derive.plan_table(node, sources[0], output)
+            case ir.MatMul():
+                inner = node.inner(self.graph.shapes[node.inputs[0]])
+                return output, derive.plan_matmul(node, sources, output, scheme, inner)
+            case ir.LayerNorm():
+                return output, derive.plan_layer_norm(node, sources[0], output, scheme)
+            case ir.Multiply():
+                return output, derive.plan_multiply(node, sources, output, scheme)
+            case ir.Constant():
+                return output, derive.plan_constant(node, output)
         raise QuantizationError(f"{node.name}: a {type(node).__name__} cannot be quantized")
 
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:

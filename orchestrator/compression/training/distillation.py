@@ -4,6 +4,11 @@
 
 The teacher is frozen and in evaluation mode; its answers are computed once, since they never change. T^2 keeps the
 gradients of the soft part the same size whatever the temperature. Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
+`Objective.DECOUPLED` weighs the two halves of that divergence apart, see `objectives`.
+
+Function matching (`views`) takes the teacher for a function that can be asked anywhere: both see the same
+views, mirrored, shifted and mixed anew in every step, and labels are not needed. It costs a pass of the teacher in
+every step, and pays where training is long. Beyer et al. 2022, arXiv:2106.05237.
 
 For repair, `extra` holds labelled samples from a device whose world has changed. The teacher has not seen that world
 either, so on them only the labels count; a stated share of each batch is drawn from them, however few there are, and
@@ -22,7 +27,9 @@ from torch.nn import functional
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
-from orchestrator.compression.training.loop import OnProgress, Schedule, minimise
+from orchestrator.compression.training.augment import Views
+from orchestrator.compression.training.loop import OnProgress, Schedule, channels_last, minimise
+from orchestrator.compression.training.objectives import Objective, distillation_loss
 from orchestrator.datasets.splits import Split
 
 
@@ -35,6 +42,8 @@ def distill(
     epochs: int,
     temperature: float = 4.0,
     alpha: float = 0.7,
+    objective: Objective = Objective.KD,
+    views: Views | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.05,
     seed: int = 0,
@@ -45,7 +54,8 @@ def distill(
     """Train `student` in place; it is left in evaluation mode.
 
     Args:
-        alpha: weight of the soft part, 0..1; the labels have the rest.
+        alpha: weight of the soft part, 0..1; the labels have the rest, and are not read where it is 1.
+        views: of the samples, drawn anew in every step and answered by the teacher; then only its answers count.
         extra: labelled samples learned from their labels alone.
         extra_share: how much of each batch they are.
 
@@ -58,8 +68,11 @@ def distill(
         raise TrainingError(
             f"temperature must be positive, alpha and extra_share within 0..1: {temperature}, {alpha}, {extra_share}"
         )
+    if views is not None and extra is not None:
+        raise TrainingError("function matching asks the teacher alone; extra samples have labels that it does not know")
     schedule = Schedule(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    soft = predict_logits(teacher, split.inputs, preprocessing)
+    answers = _Matching(teacher, views, temperature, seed) if views else None
+    soft = torch.empty(0) if views else predict_logits(teacher, split.inputs, preprocessing)
     labels = labels_to_tensor(split.labels)
     extras = None
     if extra is not None:
@@ -67,17 +80,19 @@ def distill(
 
     def loss_of_batch(indices: Tensor) -> Tensor:
         images = images_to_tensor(split.inputs[indices.numpy()], preprocessing)
+        if answers is not None:
+            return answers.loss(student, images, labels[indices])
         if extras is None:
-            return distillation_loss(student(images), soft[indices], labels[indices], temperature, alpha)
+            return distillation_loss(student(images), soft[indices], labels[indices], temperature, alpha, objective)
         extra_images, extra_labels = extras.draw()
         logits = student(torch.cat([images, extra_images]))  # one batch, so that batch norm sees the mixture
         mine = len(indices)
-        known = distillation_loss(logits[:mine], soft[indices], labels[indices], temperature, alpha)
+        known = distillation_loss(logits[:mine], soft[indices], labels[indices], temperature, alpha, objective)
         new = functional.cross_entropy(logits[mine:], extra_labels)
         return (1 - extra_share) * known + extra_share * new
 
     student.train()
-    with torch.random.fork_rng(devices=[]):
+    with channels_last(student), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         minimise(
             [parameter for parameter in student.parameters() if parameter.requires_grad],
@@ -90,17 +105,18 @@ def distill(
     student.eval()
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, alpha: float) -> Tensor:
-    """The module's equation, averaged over the batch; logits [N, classes], labels int64 [N]."""
-    if student.shape != teacher.shape:
-        raise TrainingError(f"the student answers {tuple(student.shape)}, the teacher {tuple(teacher.shape)}")
-    divergence = functional.kl_div(
-        functional.log_softmax(student / temperature, dim=1),
-        functional.log_softmax(teacher / temperature, dim=1),
-        reduction="batchmean",
-        log_target=True,
-    )
-    return alpha * temperature**2 * divergence + (1 - alpha) * functional.cross_entropy(student, labels)
+class _Matching:
+    """A teacher that is asked about views that nobody has seen before."""
+
+    def __init__(self, teacher: nn.Module, views: Views, temperature: float, seed: int) -> None:
+        self.teacher, self.views, self.temperature = teacher.eval(), views, temperature
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        views = self.views.draw(images, self.generator)
+        with torch.no_grad():
+            answers = self.teacher(views)
+        return distillation_loss(student(views), answers, labels, self.temperature, alpha=1.0)
 
 
 class _Extras:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from orchestrator.compression.certificate import (
@@ -10,6 +12,7 @@ from orchestrator.compression.certificate import (
     binomial_lower,
     binomial_upper,
     compare_paired,
+    compare_worst_class,
 )
 from orchestrator.compression.errors import DataError
 
@@ -64,3 +67,38 @@ def test_answers_that_do_not_pair_are_refused() -> None:
         compare_paired(np.array([], bool), np.array([], bool))
     with pytest.raises(DataError, match="impossible"):
         accuracy_drop_upper(samples=3, only_model_correct=2, only_teacher_correct=2)
+
+
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(2, 60))
+def test_the_worst_class_is_the_one_that_lost_most_and_the_bound_covers_every_class(
+    seed: int, classes: int, samples: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, samples)
+    teacher = rng.random(samples) < 0.9
+    model = np.where(labels == 0, rng.random(samples) < 0.3, teacher)
+    worst = compare_worst_class(model, teacher, labels)
+    drops = {c: float(teacher[labels == c].mean() - model[labels == c].mean()) for c in set(labels.tolist())}
+    assert worst.comparison.accuracy_drop == pytest.approx(max(drops.values()))
+    assert drops[worst.label] == pytest.approx(max(drops.values()))
+    assert worst.comparison.samples == int((labels == worst.label).sum())
+    for label in drops:  # wider than each class by itself has at 95 %
+        alone = compare_paired(model[labels == label], teacher[labels == label])
+        assert worst.accuracy_drop_upper_95 >= alone.accuracy_drop_upper_95
+
+
+def test_the_bound_on_the_worst_class_holds_for_all_classes_in_nineteen_of_twenty_draws() -> None:
+    rng = np.random.default_rng(3)
+    classes, per_class, lost = 5, 120, 0.08
+    labels = np.repeat(np.arange(classes), per_class)
+    held = 0
+    for _ in range(80):
+        teacher = rng.random(len(labels)) < 0.95
+        model = teacher & (rng.random(len(labels)) >= lost)
+        held += compare_worst_class(model, teacher, labels).accuracy_drop_upper_95 >= 0.95 * lost
+    assert held >= 76
+
+
+def test_labels_that_do_not_match_the_answers_are_refused() -> None:
+    with pytest.raises(DataError, match="labels"):
+        compare_worst_class(np.ones(3, bool), np.ones(3, bool), np.zeros(2, np.int64))

@@ -10,11 +10,13 @@ from torch.nn import functional
 from orchestrator.compression.capture import capture, total_macs, trace
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import PruningError, WeightError
-from orchestrator.compression.evaluation import evaluate_network
-from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.prune import Pruning, prune_channels
 from orchestrator.compression.prune.dependencies import find_channels
 from orchestrator.compression.prune.importance import channel_importance
 from orchestrator.compression.prune.surgery import remove_channels
+from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Splits
 from tests.unit.compression.networks import small_network
@@ -47,6 +49,16 @@ def test_a_pruned_network_learns_back_what_it_lost(
     pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
     distill(pruned, network, digits.train, preprocessing=preprocessing, epochs=3, batch_size=64, learning_rate=0.05)
     assert evaluate_network(pruned, digits.choose, preprocessing=preprocessing).accuracy > before - 0.03
+
+
+def test_pruning_and_four_bits_are_one_command(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:
+    network = trained("residual")
+    before = evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
+    whole = compress(network, digits, Recipe(weight_bits=4), name="digits")
+    pruning = Pruning(macs_fraction=0.5, epochs=5, seed=1)
+    halved = compress(network, digits, Recipe(weight_bits=4), name="digits", prune=pruning)
+    assert halved.size_bytes < 0.8 * whole.size_bytes
+    assert evaluate(halved, digits.choose).accuracy > before - 0.05
 
 
 def test_a_channel_that_nobody_uses_goes_without_changing_anything(

@@ -31,7 +31,7 @@ def test_a_recipe_of_the_first_version_is_read_as_what_it_meant() -> None:
     old = (
         '{"calibration_count":512,"correct_bias":true,"rounding":"auto","scheme":"integer","version":1,"weight_bits":4}'
     )
-    assert Recipe.from_json(old) == Recipe(weight_bits=4)
+    assert Recipe.from_json(old) == Recipe(weight_bits=4, equalize=False)
 
 
 def test_bits_of_a_layer_are_its_own_or_those_of_all() -> None:

@@ -12,9 +12,16 @@ from torch.nn import functional
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import DataError, PreprocessingError, TrainingError
 from orchestrator.compression.evaluation import evaluate_network
+from orchestrator.compression.training.augment import Views, mirrored, mixed, shifted
 from orchestrator.compression.training.classifier import train_classifier
-from orchestrator.compression.training.distillation import distill, distillation_loss
+from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.loop import Schedule
+from orchestrator.compression.training.objectives import (
+    Objective,
+    decoupled_divergence,
+    distillation_loss,
+    soft_divergence,
+)
 from orchestrator.datasets import Split, Splits
 from orchestrator.datasets.corruptions import Corruption
 from tests.unit.compression.networks import small_network
@@ -97,6 +104,76 @@ def test_the_distillation_loss_is_its_equation() -> None:
     soft = (p * (p / q).log()).sum(dim=1).mean()
     expected = alpha * temperature**2 * soft + (1 - alpha) * functional.cross_entropy(student, labels)
     assert torch.allclose(distillation_loss(student, teacher, labels, temperature, alpha), expected)
+
+
+def test_decoupling_only_changes_how_the_other_classes_weigh() -> None:
+    torch.manual_seed(0)
+    student, teacher, labels = torch.randn(1, 4), torch.randn(1, 4), torch.tensor([2])
+    weight_in_kd = 1 - float(torch.softmax(teacher / 3.0, dim=1)[0, 2])
+    decoupled = decoupled_divergence(student, teacher, labels, 3.0, beta=weight_in_kd)
+    assert torch.allclose(decoupled, soft_divergence(student, teacher, 3.0))
+
+
+def test_a_teacher_that_is_sure_of_itself_still_says_which_other_class_is_near() -> None:
+    teacher, labels = torch.tensor([[40.0, 4.0, 0.0]]), torch.tensor([0])
+    right, wrong = torch.tensor([[40.0, 4.0, 0.0]]), torch.tensor([[40.0, 0.0, 4.0]])
+    kd, decoupled = (
+        [distillation_loss(student, teacher, labels, 1.0, 1.0, objective) for student in (right, wrong)]
+        for objective in (Objective.KD, Objective.DECOUPLED)
+    )
+    assert kd[1] < 1e-6
+    assert decoupled[0] < 1e-6
+    assert decoupled[1] > 1
+
+
+def test_function_matching_needs_no_labels(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:
+    teacher, student = trained("residual"), small_network(4)
+    unlabelled = Split(digits.train.inputs, np.zeros_like(digits.train.labels))
+    distill(
+        student,
+        teacher,
+        unlabelled,
+        preprocessing=preprocessing,
+        epochs=8,
+        batch_size=64,
+        learning_rate=0.1,
+        views=Views(mirror=False, max_shift=0),
+    )
+    assert evaluate_network(student, digits.choose, preprocessing=preprocessing).accuracy > 0.85
+
+
+def test_function_matching_refuses_samples_that_only_labels_explain(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    with pytest.raises(TrainingError, match="labels that it does not know"):
+        distill(
+            trained("small"),
+            trained("residual"),
+            digits.train,
+            preprocessing=preprocessing,
+            epochs=1,
+            views=Views(),
+            extra=digits.choose,
+        )
+
+
+def test_views_are_mirrored_or_shifted_and_nothing_else() -> None:
+    images = torch.arange(4 * 36, dtype=torch.float32).view(4, 1, 6, 6)
+    generator = torch.Generator().manual_seed(1)
+    for image, view in zip(images, mirrored(images, generator), strict=True):
+        assert torch.equal(view, image) or torch.equal(view, image.flip(-1))
+    padded = functional.pad(images, (2, 2, 2, 2), mode="replicate")
+    offsets = [padded[..., top : top + 6, left : left + 6] for top in range(5) for left in range(5)]
+    views = [shifted(images, 2, generator) for _ in range(8)]
+    found = [[torch.equal(view, offset) for offset in offsets].index(True) for view in views]
+    assert len(set(found)) > 1
+
+
+def test_mixing_keeps_the_mean_of_a_batch() -> None:
+    images = torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    views = mixed(images, torch.Generator().manual_seed(3))
+    assert torch.allclose(views.mean(), images.mean())
+    assert not torch.equal(views, images)
 
 
 def test_distillation_teaches_the_student_and_leaves_the_teacher_alone(

@@ -45,6 +45,18 @@ spec:
   rollout: {auto: true, alpha: 0.05, minPairs: 50}
 """
 
+SEARCH = """\
+apiVersion: espalier/v1
+kind: CompressionJob
+metadata: {name: fashion}
+spec:
+  modelName: fashion
+  data: {entrypoint: "workload:load_data"}
+  teacher: {entrypoint: "workload:teacher"}
+  search: {trials: 12, budget: 600, space: {weightBits: [8, 4], macsFractions: [1, 0.5]}}
+  targets: [{deviceClass: "*", accuracyDrop: 0.02}]
+"""
+
 POLICY = """\
 apiVersion: espalier/v1
 kind: RecompressionPolicy
@@ -253,3 +265,33 @@ def test_every_key_has_a_type_and_a_meaning_in_the_reference() -> None:
     table = render_markdown()
     assert "| `spec.rollout.alpha` | number | `0.05` |" in table
     assert "| `spec.modelName` | text | required |" in table
+
+
+def test_a_job_may_search_instead_of_naming_candidates_and_reads_back_as_it_was_written() -> None:
+    spec = parse_job(SEARCH)
+    assert spec.candidates == ()
+    assert spec.search is not None
+    assert spec.search.space.macs_fractions == (1.0, 0.5)
+    assert spec.targets[0].accuracy_drop == 0.02
+    assert parse_job(dump(spec)) == spec
+    assert parse_job(dump(spec, complete=True)) == spec
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        (
+            "search: {trials: 12, budget: 600, space: {weightBits: [8, 4], macsFractions: [1, 0.5]}}",
+            "",
+            "at least one candidate",
+        ),
+        ("[8, 4]", "[8, 8]", "given twice"),
+        ("[8, 4]", "[8, 5]", "one of 8, 6, 4, 3, 2"),
+        ("[1, 0.5]", "[1, 1.5]", "at most 1"),
+        ("trials: 12", "trials: 0", "at least 1"),
+        ("accuracyDrop: 0.02", "accuracyDrop: 2", "at most 1"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused_with_what_would(before: str, after: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        parse_job(SEARCH.replace(before, after))

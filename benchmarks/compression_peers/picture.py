@@ -1,0 +1,81 @@
+"""Draws points lost over bytes with our front, a panel per network. Runs in the environment with matplotlib.
+
+python -m compression_peers.picture RESULT.json PICTURE.png
+
+A point is the mean over seeds. Peers that only simulate are drawn at a byte for each parameter, hollow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+OURS = "espalier"
+FP32_ROW = 0
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    kilobytes: float
+    points_lost: float
+    ours: bool
+    simulated: bool
+
+
+def draw(result: dict, target: Path) -> None:
+    fp32_bytes = {o["network"]: o["size_bytes"] for o in result["outcomes"] if o["row"] == FP32_ROW}
+    figure, axes = plt.subplots(1, len(fp32_bytes), figsize=(5 * len(fp32_bytes), 4.5), squeeze=False)
+    for panel, (network, size_bytes) in zip(axes[0], fp32_bytes.items(), strict=True):
+        points = list(_points(result["outcomes"], network, size_bytes / 4))
+        for index, point in enumerate(points):
+            color = f"C{index % 10}"
+            panel.scatter(
+                point.kilobytes,
+                point.points_lost,
+                label=point.name,
+                edgecolors=color,
+                facecolors="none" if point.simulated else color,
+                marker="o" if point.ours else "s",
+            )
+        front = list(_front([point for point in points if point.ours]))
+        panel.plot([p.kilobytes for p in front], [p.points_lost for p in front], color="black", linewidth=0.8)
+        panel.axhline(0, color="grey", linewidth=0.8, linestyle=":")
+        panel.set(title=network, xlabel="kB", ylabel="points lost against fp32", xscale="log")
+        if points:
+            panel.legend(fontsize=6, title="row: method", title_fontsize=7)
+    figure.tight_layout()
+    figure.savefig(target, dpi=150)
+
+
+def _points(outcomes: list[dict], network: str, simulated_bytes: float) -> Iterator[Point]:
+    groups: dict[tuple[int, str], list[dict]] = {}
+    for o in outcomes:
+        if o["network"] == network and o["row"] != FP32_ROW and o.get("points_lost") is not None:
+            groups.setdefault((o["row"], o["method"]), []).append(o)
+    for (row, method), found in groups.items():
+        stored = max(o["size_bytes"] for o in found)
+        lost = sum(o["points_lost"] for o in found) / len(found)
+        kilobytes = (stored or simulated_bytes) / 1000
+        yield Point(f"{row}: {method}", kilobytes, lost, method.startswith(OURS), not stored)
+
+
+def _front(points: list[Point]) -> Iterator[Point]:
+    """Those that no smaller one beats."""
+    least = float("inf")
+    for point in sorted(points, key=lambda p: (p.kilobytes, p.points_lost)):
+        if point.points_lost < least:
+            least = point.points_lost
+            yield point
+
+
+if __name__ == "__main__":
+    draw(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

@@ -1,0 +1,93 @@
+"""Row 9: a student of a tenth of the teacher's multiplications, with the teacher and without.
+
+Both students start from the same weights and take as many steps over batches of one size. With all labels, the one
+alone learns from labels and the other from labels and the teacher. With a tenth of the labels, the one alone has only
+those images; the teacher, which was trained on all labels, answers for every image to the other, which sees no label.
+Accuracy is that of the float networks: this row is about training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from compression_peers.bench import Bench, Spent, Subject
+from compression_peers.networks import STUDENTS
+from compression_peers.results import Outcome, Results, lower_bound_95
+from compression_peers.row import Check, Row, above, at_least
+from orchestrator.compression.training.classifier import train_classifier
+from orchestrator.compression.training.distillation import distill
+from orchestrator.datasets import Split
+
+STUDENT_SEEDS = (0, 1, 2, 3, 4)
+EPOCHS = 10
+LEARNING_RATE = 0.1
+FEW = 0.1  # of the labels
+ALONE, TAUGHT = "student alone", "student under the teacher"
+ALONE_FEW, TAUGHT_FEW = "student alone, a tenth of the labels", "student under the teacher, no labels"
+
+
+def run(bench: Bench) -> Iterator[Outcome]:
+    for teacher in bench.subjects(ROW.networks, seeds=bench.seeds[:1]):
+        for seed in STUDENT_SEEDS:
+            train = teacher.data.splits.train
+            few = train.take(np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))])
+            yield _trained(teacher, seed, ALONE, _alone(train, EPOCHS))
+            yield _trained(teacher, seed, TAUGHT, _taught(teacher, alpha=0.7))
+            yield _trained(teacher, seed, ALONE_FEW, _alone(few, round(EPOCHS / FEW)))
+            yield _trained(teacher, seed, TAUGHT_FEW, _taught(teacher, alpha=1.0))
+
+
+Training = Callable[[nn.Module, dict], None]
+
+
+def _trained(teacher: Subject, seed: int, method: str, training: Training) -> Outcome:
+    torch.manual_seed(seed)
+    student, spent = STUDENTS[teacher.network](), Spent()
+    common = {
+        "preprocessing": teacher.data.preprocessing,
+        "learning_rate": LEARNING_RATE,
+        "seed": seed,
+        "on_progress": lambda done, message: teacher.say(f"{method}, student's seed {seed}: {message}"),
+    }
+    with spent:
+        training(student, common)
+    return teacher.simulated(ROW.number, method, student, before=spent, seed=seed)
+
+
+def _alone(split: Split, epochs: int) -> Training:
+    return lambda student, common: train_classifier(student, split, epochs=epochs, **common)
+
+
+def _taught(teacher: Subject, *, alpha: float) -> Training:
+    return lambda student, common: distill(
+        student, teacher.model, teacher.data.splits.train, epochs=EPOCHS, alpha=alpha, **common
+    )
+
+
+def judge(results: Results, networks: Sequence[str]) -> list[Check]:
+    checks = []
+    for network in networks:
+        gains = results.gains(ROW.number, network, TAUGHT, over=ALONE)
+        enough = len(gains) == len(STUDENT_SEEDS)
+        bound = lower_bound_95(gains) if enough else float("nan")
+        checks.append(above(f"{network}: lower 95 % bound of the points gained, all labels", bound, 0))
+        few = results.gains(ROW.number, network, TAUGHT_FEW, over=ALONE_FEW)
+        mean = float(np.mean(few)) if few else float("nan")
+        checks.append(at_least(f"{network}: points gained with a tenth of the labels", mean, 1.0))
+    return checks
+
+
+ROW = Row(
+    number=9,
+    title="KD at a tenth of the teacher's MACs",
+    target=(
+        "all labels: the lower 95 % bound of the gain over the same student alone is above 0 (5 paired seeds, equal "
+        "steps); with 10 % of the labels, the teacher answering for the rest: at least 1.0 point"
+    ),
+    run=run,
+    judge=judge,
+)

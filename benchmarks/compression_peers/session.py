@@ -1,0 +1,80 @@
+"""Runs the rows that were asked for, one after another, and gathers what they measured."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from compression_peers import teachers
+from compression_peers.bench import Bench
+from compression_peers.exchange import QUANTIZERS
+from compression_peers.networks import NETWORKS
+from compression_peers.results import Figure, Outcome, Results
+from compression_peers.row import CNNS, Row, Verdict, verdict
+from compression_peers.rows import ROWS
+from compression_peers.teachers import Say
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. `rows` are all that it counts, built or not."""
+
+    quick: bool
+    rows: tuple[Row, ...]
+    networks: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    def verdict(self, row: Row, results: Results) -> Verdict:
+        networks = [n for n in row.networks if n in self.networks] if self.quick else row.networks
+        return verdict(row, results, networks=networks, known=self.networks)
+
+    @property
+    def left_out(self) -> list[int]:
+        return sorted(ROWS.keys() - {row.number for row in self.rows})
+
+
+def plan(numbers: Sequence[int], *, quick: bool) -> Plan:
+    """A quick run counts only the rows that it can show."""
+    rows = tuple(ROWS[number] for number in sorted(numbers) if ROWS[number].quick or not quick)
+    if quick:
+        return Plan(quick=True, rows=rows, networks=CNNS, seeds=SEEDS[:1])
+    return Plan(quick=False, rows=rows, networks=tuple(NETWORKS), seeds=SEEDS)
+
+
+def run(wanted: Plan, say: Say, *, after_row: Callable[[Results], None]) -> Results:
+    """`after_row` is called with the results so far; a row that breaks is missed, and the next one runs."""
+    bench = Bench(
+        quick=wanted.quick,
+        networks=wanted.networks,
+        seeds=wanted.seeds,
+        peers=QUANTIZERS[:2] if wanted.quick else QUANTIZERS,  # the first two share an environment
+        data=teachers.load_data(),
+        say=say,
+    )
+    results = Results()
+    for subject in bench.subjects(wanted.networks):
+        results.add(subject.fp32())
+    for row in wanted.rows:
+        if row.run is None:
+            continue
+        try:
+            for result in row.run(bench):
+                results.add(result)
+                say(f"== row {row.number}: {words(result)}")
+        except Exception as error:  # a benchmark of hours goes on; the row is missed and says why
+            results.failures[row.number] = f"{type(error).__name__}: {error}"
+            say(f"== row {row.number} broke\n{traceback.format_exc()}")
+        after_row(results)
+    return results
+
+
+def words(result: Outcome | Figure) -> str:
+    if isinstance(result, Figure):
+        return f"{result.label} {result.value:,.6g} {result.unit}".rstrip()
+    subject = f"{result.network}, seed {result.seed}, {result.method}"
+    if result.error:
+        return f"{subject}: {result.error}"
+    return f"{subject}: {100 * result.correct.mean():.2f} %, {result.size_bytes:,} bytes, {result.seconds:.1f} s"

@@ -1,0 +1,255 @@
+"""The search of a job: anchors are measured on devices, tables say what to try, trials say what is on the front.
+
+1. *Anchors*: each share of channels at the most bits. They are trials like any other, and agents of every target's
+   class time them operator by operator, which gives the class's latency table.
+2. *Seeds*: what quantization does to the answers (a divergence for each scheme and number of bits, without labels) and
+   the anchors' losses add up to predictions; dynamic programming picks the front of those.
+3. *Trials*, some at a time as Ray tasks: the seeds, then what Optuna proposes. What is known before training to exceed
+   every target is not trained.
+4. The best of the front for every target, and as many more points as are to be confirmed, go to the job's conclusion,
+   which has them measured.
+
+All that is made is a stage, and what is tried next depends on nothing but the seed and earlier answers: a job that died
+walks the same way again and finds it done.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from orchestrator import records
+from orchestrator.compression.errors import CompressionError
+from orchestrator.jobs.class_tables import ClassTables
+from orchestrator.jobs.conclusion import Made
+from orchestrator.jobs.search_seeds import predicted_parts
+from orchestrator.jobs.search_space import SearchSpace
+from orchestrator.jobs.stages import StageOutput
+from orchestrator.jobs.trial_judge import CONSTRAINTS, OBJECTIVES, TrialJudge
+from orchestrator.policy.choice import choose
+from orchestrator.records import Candidate, Measurement
+from orchestrator.search.pareto import spread, worst_of
+from orchestrator.search.samplers import tpe
+from orchestrator.search.seeds import seeds
+from orchestrator.search.space import Configuration
+from orchestrator.search.study import Study, Trial
+from orchestrator.spec import CandidateSpec, QuantizeSpec, SearchSpec, TargetSpec
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+"""Trials beside each other. Not the number of CPUs: the way that a search takes must not depend on the cluster."""
+SEEDED_SHARE = 0.5  # of the trials at most; the rest is the sampler's
+NEAREST = 4  # points to measure where no trial met any target
+_WORDS = 1000
+
+MeasureModels = Callable[[Sequence[Made]], Mapping[str, list[Measurement]]]
+
+
+class Maker(Protocol):
+    """Makes what a search tries; see `trials.TrialMaker`. Each raises `CompressionError` for what cannot be made."""
+
+    def divergence(self, quantize: QuantizeSpec) -> float: ...
+    def outline(self, spec: CandidateSpec) -> StageOutput: ...
+    def candidate(self, spec: CandidateSpec) -> Made: ...
+    def signatures(self, output: StageOutput) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Found:
+    """What goes on to be measured, and the books."""
+
+    made: tuple[Made, ...]
+    search: records.Search
+
+
+class ModelSearch:
+    """`targets` have floors in place of drops; `measure` has models timed on devices, by digest of the model."""
+
+    def __init__(
+        self,
+        spec: SearchSpec,
+        targets: Sequence[TargetSpec],
+        maker: Maker,
+        *,
+        measure: MeasureModels,
+        tell: Callable[[float, str], None],
+        parallel_tasks: int,
+        seed: int,
+    ) -> None:
+        self._spec, self._targets, self._maker, self._measure, self._tell = spec, targets, maker, measure, tell
+        self._space = SearchSpace(spec.space)
+        self._parallel_tasks, self._seed = parallel_tasks, seed
+        self._made: dict[Configuration, Made] = {}  # candidates carry predicted measurements
+        self._stopped: dict[Configuration, str] = {}
+        self._judge: TrialJudge | None = None  # until the anchors are measured
+
+    def run(self) -> Found:
+        ends_at = time.monotonic() + self._spec.budget
+        anchors = self._space.anchors()[: self._spec.trials]
+        judge = self._judge = self._measured(anchors)
+        space = self._space.space
+        study = Study(
+            space,
+            tpe(space, objectives=OBJECTIVES, constraints=CONSTRAINTS, seed=self._seed),
+            trials=self._spec.trials,
+            seeds=[*anchors, *self._seeds(judge, anchors)],
+            patience=self._spec.patience,
+            seed=self._seed,
+        )
+        while not study.is_over and (not study.trials or time.monotonic() < ends_at):
+            asked = study.ask(AT_ONCE)
+            self._make_all(asked)
+            for configuration in asked:  # in this order, whatever ended first
+                study.tell(self._judged(judge, configuration))
+            self._tell(len(study.trials) / self._spec.trials, self._words(study))
+        return self._found(study)
+
+    # ---- tables
+
+    def _measured(self, anchors: Sequence[Configuration]) -> TrialJudge:
+        """The anchors made, measured, and turned into the tables that all others are judged by."""
+        self._tell(0.0, f"{len(anchors)} anchors for the latency tables")
+        self._make_all(anchors)
+        made = {anchor: self._made[anchor] for anchor in anchors if anchor in self._made}
+        if not made:
+            reasons = "; ".join(dict.fromkeys(self._stopped.values()))
+            raise CompressionError(f"the search cannot begin, no share of channels can be made: {reasons}")
+        measured = self._measure(list(made.values()))
+        digests = {anchor: entry.candidate.model_digest for anchor, entry in made.items()}
+        operators = {anchor: self._maker.signatures(entry.output) for anchor, entry in made.items()}
+        tables = ClassTables.of((operators[anchor], measured[digest]) for anchor, digest in digests.items())
+        widest = next(iter(made))
+        judge = TrialJudge(self._targets, tables, {m.device_class: m.latency_p50_us for m in measured[digests[widest]]})
+        for anchor, entry in made.items():
+            candidate = judge.with_predictions(entry.candidate, operators[anchor])
+            self._made[anchor] = replace(entry, candidate=candidate)
+        return judge
+
+    def _seeds(self, judge: TrialJudge, anchors: Sequence[Configuration]) -> list[Configuration]:
+        """What is predicted to be on the front, for a share of the trials."""
+        room = int(self._spec.trials * SEEDED_SHARE) - len(anchors)
+        if room < 1:
+            return []
+        schemes, bits, _ = (axis.choices for axis in self._space.space.axes)
+        picks = [(scheme, bit) for scheme in range(len(schemes)) for bit in range(len(bits))]
+        self._tell(0.0, f"sensitivity to {len(picks)} ways to quantize")
+        with self._pool() as pool:
+            divergences = dict(zip(picks, pool.map(self._divergence, picks), strict=True))
+        costs = {anchor: judge.costs(self._made[anchor].candidate) for anchor in anchors if anchor in self._made}
+        return seeds(self._space.space, predicted_parts(self._space, costs, divergences), room)
+
+    def _divergence(self, pick: tuple[int, int]) -> float | None:
+        try:
+            return self._maker.divergence(self._space.quantize((*pick, 0)))
+        except CompressionError:
+            return None  # this one cannot be had on this network
+
+    # ---- trials
+
+    def _make_all(self, configurations: Iterable[Configuration]) -> None:
+        new = [c for c in configurations if c not in self._made and c not in self._stopped]
+        with self._pool() as pool:
+            list(pool.map(self._make, new))
+
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=self._parallel_tasks, thread_name_prefix="trial")
+
+    def _make(self, configuration: Configuration) -> None:
+        spec = self._space.candidate(configuration)
+        try:
+            hopeless = self._hopeless(spec)
+            if hopeless:
+                self._stopped[configuration] = hopeless[:_WORDS]
+                logger.info("trial %s is given up before training: %s", spec.name, hopeless)
+                return
+            made = self._maker.candidate(spec)
+            if self._judge is not None:
+                candidate = self._judge.with_predictions(made.candidate, self._maker.signatures(made.output))
+                made = replace(made, candidate=candidate)
+            self._made[configuration] = made
+        except CompressionError as error:
+            self._stopped[configuration] = str(error)[:_WORDS]
+            logger.info("trial %s cannot be made: %s", spec.name, error)
+
+    def _hopeless(self, spec: CandidateSpec) -> str:
+        """What every target has against it, known before it is trained; empty where it may do."""
+        if self._judge is None or spec.prune is None or not spec.prune.epochs:
+            return ""
+        outline = self._maker.outline(spec)
+        untrained = Candidate(
+            name=spec.name,
+            model_digest="",
+            accuracy=1.0,
+            model_bytes=int(outline.metrics["model_bytes"]),
+            peak_ram_bytes=int(outline.metrics["peak_ram_bytes"]),
+        )
+        return self._judge.hopeless(self._judge.with_predictions(untrained, self._maker.signatures(outline)))
+
+    def _judged(self, judge: TrialJudge, configuration: Configuration) -> Trial:
+        if configuration in self._stopped:
+            return Trial(configuration=configuration, words=self._stopped[configuration])
+        candidate = self._made[configuration].candidate
+        return Trial(
+            configuration=configuration, costs=judge.costs(candidate), violations=(judge.violation(candidate),)
+        )
+
+    # ---- the end
+
+    def _words(self, study: Study) -> str:
+        stopped = sum(trial.is_stopped for trial in study.trials)
+        words = f"trial {len(study.trials)} of {self._spec.trials}, {len(study.front())} on the front"
+        return f"{words}, {stopped} given up early" if stopped else words
+
+    def _found(self, study: Study) -> Found:
+        on_front = {trial.configuration for trial in study.front()}
+        trials = tuple(self._record(trial, trial.configuration in on_front) for trial in study.trials)
+        made = tuple(self._made[trial.configuration].with_measurements(()) for trial in self._to_confirm(study))
+        ended = self._why(study)
+        self._tell(1.0, f"{self._words(study)}; ended: {ended}")
+        return Found(made, records.Search(trials_wanted=self._spec.trials, ended=ended, trials=trials))
+
+    def _to_confirm(self, study: Study) -> list[Trial]:
+        """The best for every target by what is predicted, then what spreads over the front; else the nearest."""
+        front = study.front()
+        if not front:
+            return study.nearest(NEAREST)
+        by_name = {self._made[t.configuration].candidate.name: t for t in study.trials if t.is_feasible}
+        candidates = [self._made[trial.configuration].candidate for trial in by_name.values()]
+        choices = choose(candidates, self._targets).classes
+        best = {by_name[choice.chosen.name].configuration for choice in choices if choice.chosen is not None}
+        reference = worst_of((trial.costs for trial in front), margin=0.1)
+        spreading = spread(front, lambda trial: trial.costs, self._spec.confirm, reference)
+        first = [trial for trial in by_name.values() if trial.configuration in best]
+        rest = [trial for trial in spreading if trial.configuration not in best]
+        return [*first, *rest[: max(self._spec.confirm - len(first), 0)]]
+
+    def _record(self, trial: Trial, on_front: bool) -> records.Trial:
+        name = self._space.candidate(trial.configuration).name
+        if trial.is_stopped:
+            return records.Trial(name=name, stopped=trial.words)
+        candidate = self._made[trial.configuration].candidate
+        return records.Trial(
+            name=name,
+            accuracy=candidate.accuracy,
+            model_bytes=candidate.model_bytes,
+            peak_ram_bytes=candidate.peak_ram_bytes,
+            latencies=tuple(
+                records.PredictedLatency(device_class=m.device_class, latency_p95_us=m.latency_p95_us)
+                for m in candidate.measurements
+            ),
+            on_front=on_front,
+        )
+
+    def _why(self, study: Study) -> str:
+        if study.is_stalled:
+            return f"{self._spec.patience} trials in a row brought nothing"
+        if len(study.trials) == study.space.size:
+            return f"the whole space of {study.space.size} was tried"
+        if study.is_over:
+            return f"{len(study.trials)} trials were made"
+        return f"the budget of {self._spec.budget:g} s was used up"

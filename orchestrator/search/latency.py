@@ -1,0 +1,116 @@
+"""A latency table: what each fused group of layers takes on one device class, and sums of that for whole models.
+
+In the stored model a layer, its bias, batch norm and activation are one operator already, and an engine runs operators
+one after the other. So an entry is an operator with everything its time can depend on (`signature`), measured inside a
+running model, where caches are as they will be; and a model takes the sum of its operators and what every call costs.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+from edge_agent.runtime.graph import Graph, Operator, Requantize, Tensor
+
+PREPARATION = "input"
+_TENSORS = ("weight", "table")  # fields of an operator that are tensors with a size of their own
+_TIMELESS = ("bias", "qmin", "qmax", "reciprocal", "multiplier_a", "multiplier_b")
+
+
+@dataclass(frozen=True)
+class OperatorTimes:
+    """One model on one device: `laps_us` of the input's preparation and then of each operator, medians; `whole_us` of a
+    call, the median too."""
+
+    signatures: tuple[str, ...]
+    laps_us: tuple[float, ...]
+    whole_us: float
+
+
+class MissingEntryError(KeyError):
+    """The table has nothing that is like this operator."""
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """`entries_us` by signature; `overhead_us` is what a call takes beside its operators."""
+
+    entries_us: Mapping[str, float]
+    overhead_us: float
+
+    @classmethod
+    def of(cls, measured: Iterable[OperatorTimes]) -> LatencyTable:
+        """From models that ran; an operator that several of them have gets the median.
+
+        Raises:
+            ValueError: nothing was measured, or times and operators do not match.
+        """
+        laps: dict[str, list[float]] = {}
+        overheads = []
+        for times in measured:
+            if len(times.signatures) != len(times.laps_us):
+                raise ValueError(f"{len(times.laps_us)} times for {len(times.signatures)} operators")
+            for key, lap_us in zip(times.signatures, times.laps_us, strict=True):
+                laps.setdefault(key, []).append(lap_us)
+            overheads.append(times.whole_us - sum(times.laps_us))
+        if not overheads:
+            raise ValueError("a latency table is made of at least one measured model")
+        return cls({key: statistics.median(found) for key, found in laps.items()}, statistics.median(overheads))
+
+    def predict_us(self, signatures: Sequence[str]) -> float:
+        """The median time of a model with these operators.
+
+        Raises:
+            MissingEntryError: an operator was never measured, with no number of bits.
+        """
+        return self.overhead_us + sum(self.entry_us(key) for key in signatures)
+
+    def entry_us(self, key: str) -> float:
+        """Of one operator; where it was never measured with these bits, as with others."""
+        if key in self.entries_us:
+            return self.entries_us[key]
+        alike = [entry for other, entry in self.entries_us.items() if _without_bits(other) == _without_bits(key)]
+        if not alike:
+            raise MissingEntryError(key)
+        return statistics.median(alike)
+
+
+def signatures(graph: Graph) -> tuple[str, ...]:
+    """What stands in the table for the input's preparation and for each operator of `graph`, in stored order."""
+    source = graph.input_activation
+    return (f"{PREPARATION} {_shape(source.shape)}", *(signature(graph, operator) for operator in graph.operators))
+
+
+def signature(graph: Graph, operator: Operator) -> str:
+    """Everything that an operator's time can depend on but its values: kind, shapes, window, groups, bits, form.
+
+    Such as `Conv2D 16x16x8 -> 16x16x16 weight 16x3x3x8@4 kernel_h 3 ... shift`.
+    """
+    sources = ", ".join(_shape(graph.activations[index].shape) for index in operator.inputs)
+    parts = [type(operator.kind).__name__, sources, "->", _shape(graph.activations[operator.output].shape)]
+    return " ".join([*parts, *_attributes(graph.tensors, operator.kind)])
+
+
+def _attributes(tensors: Sequence[Tensor], value: Any) -> list[str]:
+    words: list[str] = []
+    for field in fields(value):
+        held = getattr(value, field.name)
+        if isinstance(held, Requantize):
+            words.append("shift" if held.is_shift else "multiply")
+        elif field.name in _TENSORS:
+            words.append(f"{field.name} {_shape(tensors[held].shape)}@{tensors[held].bits or 8}")
+        elif is_dataclass(held) and not isinstance(held, type):
+            words += _attributes(tensors, held)
+        elif isinstance(held, int) and field.name not in _TIMELESS:
+            words.append(f"{field.name} {held}")
+    return words
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _without_bits(key: str) -> str:
+    return " ".join(word.partition("@")[0] for word in key.split(" ") if word not in ("shift", "multiply"))

@@ -1,0 +1,237 @@
+"""Transformers and 1-D networks: captured exactly, quantized, and run by every path as they were simulated."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_agent.runtime import available_paths, parse_model
+from edge_agent.runtime import graph as g
+from orchestrator.compression.capture import capture, ir, total_macs
+from orchestrator.compression.capture.views import View, contiguous, is_run, run_of, stored, to_storage
+from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
+from orchestrator.compression.errors import CaptureError, QuantizationError
+from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.pipeline import build, quantize_network
+from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.recipe import Recipe, Scheme
+from orchestrator.datasets import Splits
+from tests.unit.compression.sequence_networks import NETWORKS, VisionTransformer
+
+
+def made(name: str) -> nn.Module:
+    """Random weights that no layer norm or batch norm leaves at 1 and 0."""
+    torch.manual_seed(5)
+    network = NETWORKS[name]()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.eval()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_capturing_changes_nothing_that_is_computed(name: str) -> None:
+    network = made(name)
+    graph = capture(network, (1, 8, 8))
+    x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = copy.deepcopy(network).double()(x)
+    assert float(wanted.std()) > 0.01
+    assert torch.allclose(graph.run(x), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_path_gives_what_was_simulated(
+    digits: Splits, preprocessing: Preprocessing, name: str, scheme: Scheme
+) -> None:
+    network = made(name)
+    quantized = quantize_network(network, digits.calibrate, Recipe(scheme=scheme), preprocessing=preprocessing)
+    artifact = build(quantized, digits.calibrate, name="net", preprocessing=preprocessing, labels=digits.labels)
+    inputs = digits.choose.inputs[:100]
+    simulated = quantized.run(images_to_tensor(inputs, preprocessing))
+    for path in available_paths():
+        output = np.frombuffer(artifact.load(path=path).infer_batch(inputs.tobytes(), raw=True), np.int8)
+        assert np.array_equal(output.reshape(100, -1), simulated.numpy()), path
+    with torch.no_grad():
+        wanted = network(images_to_tensor(inputs, preprocessing))
+    real = quantized.grids[quantized.graph.output].dequantize(simulated)
+    allowed = 0.1 if scheme is Scheme.INTEGER else 0.3
+    assert float((real - wanted).abs().mean()) < allowed * float(wanted.std())
+
+
+def test_a_transformer_moves_nothing_between_its_layers() -> None:
+    graph = capture(made("transformer"), (1, 8, 8))
+    assert not [node for node in graph.nodes if isinstance(node, ir.Permute | ir.Select | ir.Scale)]
+    products = [node for node in graph.nodes if isinstance(node, ir.MatMul)]
+    layouts = [(p.a_stacked, p.b_stacked, p.b_transposed, p.output_stacked) for p in products]
+    assert layouts == [(False, False, True, True), (True, False, False, False)] * 2
+    assert [product.factor for product in products] == [1.0] * 4  # the scale of scores is in the queries
+
+
+def test_products_of_activations_count_as_multiplications() -> None:
+    embed, layers, attention = 16 * 16 * 4, 2 * 16 * (4 * 16 * 16 + 2 * 16 * 32), 2 * 2 * 16 * 16 * 16
+    assert total_macs(capture(made("transformer"), (1, 8, 8))) == embed + layers + attention + 160
+
+
+@pytest.fixture(scope="module")
+def transformer(digits: Splits, preprocessing: Preprocessing) -> nn.Module:
+    """Trained by Adam, which takes a transformer where it should go in seconds."""
+    torch.manual_seed(1)
+    network = VisionTransformer()
+    x, labels = images_to_tensor(digits.train.inputs, preprocessing), labels_to_tensor(digits.train.labels)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    epochs, batches = 13, len(x) // 64
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=epochs * batches)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(x))[: batches * 64].split(64):
+            optimizer.zero_grad()
+            functional.cross_entropy(network(x[batch]), labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "allowed"),
+    [(Recipe(), 0.015), (Recipe(weight_bits=4), 0.03), (Recipe(scheme=Scheme.POWER_OF_TWO), 0.02)],
+)
+def test_a_trained_transformer_keeps_its_accuracy(
+    transformer: nn.Module, digits: Splits, preprocessing: Preprocessing, recipe: Recipe, allowed: float
+) -> None:
+    fp32 = evaluate_network(transformer, digits.certify, preprocessing=preprocessing).accuracy
+    quantized = quantize_network(transformer, digits.calibrate, recipe, preprocessing=preprocessing)
+    artifact = build(quantized, digits.calibrate, name="net", preprocessing=preprocessing, labels=digits.labels)
+    assert fp32 > 0.88
+    assert evaluate(artifact, digits.certify).accuracy > fp32 - allowed
+    kinds = {type(operator.kind) for operator in parse_model(artifact.model).operators}
+    assert {g.MatMul, g.LayerNorm, g.Softmax, g.Constant, g.Table} <= kinds
+
+
+def test_pruning_takes_only_hidden_channels_of_a_transformer(
+    transformer: nn.Module, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    pruned = prune_channels(transformer, digits.train, preprocessing=preprocessing, macs_fraction=0.85)
+    changed = {
+        name
+        for name, parameter in pruned.named_parameters()
+        if parameter.shape != transformer.get_parameter(name).shape
+    }
+    assert changed
+    assert all(".mlp." in name for name in changed)
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(x, x, x, is_causal=True)
+
+
+class Middle(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x)[:, :, 3:5]
+
+
+class Outer(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x[:, :, :1]
+
+
+class OverSamples(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(torch.relu(x).permute(1, 0, 2, 3), dim=1)
+
+
+class InfiniteMask(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(x + torch.full((8, 8), -math.inf).triu(1), dim=-1)
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (Masked(), "masks have no operator yet"),
+        (InfiniteMask(), "masks have no operator yet"),
+        (Middle(), "only channels, or the first token"),
+        (Outer(), "only channels, or the first token"),
+        (OverSamples(), "keep samples apart"),
+        (nn.Sequential(nn.LayerNorm((8, 8))), "only over the last one"),
+        (nn.Sequential(nn.Flatten(2), nn.Flatten(1), nn.GRU(64, 3)), "recurrent|not supported|torch.export"),
+        (nn.Sequential(nn.ConvTranspose2d(1, 2, 3)), "transposed convolutions have no operator yet"),
+    ],
+)
+def test_what_no_device_can_is_refused_by_name(network: nn.Module, why: str) -> None:
+    with pytest.raises(CaptureError, match=why):
+        capture(network, (1, 8, 8))
+
+
+class Unscaled(nn.Module):
+    """A product whose scale no layer can take in, because its input is read twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Conv2d(1, 4, 2, 2), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        scores: Tensor = x @ x.transpose(1, 2) * 0.3
+        return self.head(scores.mean(dim=1))
+
+
+def test_a_factor_that_is_no_power_of_two_is_refused_where_only_shifts_are_allowed(
+    digits: Splits, preprocessing: Preprocessing
+) -> None:
+    network = Unscaled()
+    quantize_network(network, digits.calibrate, Recipe(), preprocessing=preprocessing)
+    with pytest.raises(QuantizationError, match="no power of two"):
+        quantize_network(network, digits.calibrate, Recipe(scheme=Scheme.POWER_OF_TWO), preprocessing=preprocessing)
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_view_says_where_torch_would_find_each_element(data: st.DataObject) -> None:
+    """Any chain of permutations and reshapes, against torch on numbered elements."""
+    shape = data.draw(st.tuples(*[st.sampled_from([1, 2, 3, 4, 6])] * 3))
+    channels, height, width = shape
+    elements = math.prod(shape)
+    storage = torch.arange(2 * elements).reshape(2, height, width, channels)
+    tensor, view = storage.permute(0, 3, 1, 2), stored("x", shape, 2)
+    for _ in range(data.draw(st.integers(1, 4))):
+        if data.draw(st.booleans()):
+            order = data.draw(st.permutations(range(tensor.ndim)))
+            tensor, view = tensor.permute(order), view.permute(order)
+        else:
+            wanted = data.draw(st.sampled_from(_factorisations(2 * elements)))
+            seen = view.reshape(wanted)
+            if seen is None:
+                continue
+            tensor, view = tensor.reshape(wanted), seen
+        assert view.shape == tuple(tensor.shape)
+    assert torch.equal(_elements(view), tensor.reshape(-1))
+
+
+def _factorisations(number: int) -> list[list[int]]:
+    pairs = [[a, number // a] for a in range(1, number + 1) if number % a == 0]
+    return [[number], *pairs, *([a, b, rest // b] for a, rest in pairs for b in range(1, rest + 1) if rest % b == 0)]
+
+
+def _elements(view: View) -> Tensor:
+    """Where each element is stored, in the order of the view's dimensions."""
+    places = torch.zeros(1, dtype=torch.int64)
+    for size, stride in (factor for dim in view.dims for factor in dim):
+        places = (places[:, None] + stride * torch.arange(size)).reshape(-1)
+    return places
+
+
+def test_values_of_a_view_come_back_in_the_order_of_its_storage() -> None:
+    view = stored("x", (3, 2, 4), 2).permute([0, 3, 1, 2])
+    values = torch.arange(24).reshape(4, 3, 2)
+    assert torch.equal(to_storage(view, values), values.permute(2, 0, 1).reshape(-1))
+    assert is_run(run_of(contiguous("x", [2, 3, 4]), [0, 1, 2]))

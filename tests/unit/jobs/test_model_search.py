@@ -1,0 +1,156 @@
+"""A search over simulated devices and networks: it ends near the best and trains nothing that is hopeless."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import pytest
+
+from orchestrator.compression.errors import CompressionError, QuantizationError
+from orchestrator.jobs.conclusion import Made
+from orchestrator.jobs.search import Found, ModelSearch
+from orchestrator.jobs.search_space import SearchSpace
+from orchestrator.jobs.stages import StageOutput
+from orchestrator.records import Candidate, Measurement
+from orchestrator.spec import CandidateSpec, QuantizeSpec, SearchSpec, SpaceSpec, TargetSpec
+
+SPACE = SpaceSpec(weight_bits=(8, 6, 4, 3, 2), macs_fractions=(1.0, 0.8, 0.6, 0.4, 0.2))
+
+
+class SimulatedNetwork:
+    """What making and timing models of one network would give; counts what it is asked for."""
+
+    def __init__(self, *, slow: float = 1.0) -> None:
+        self.slow = slow
+        self.trained: list[str] = []
+        self.outlined: list[str] = []
+
+    def accuracy(self, spec: CandidateSpec) -> float:
+        kept = spec.prune.macs_fraction if spec.prune else 1.0
+        penalty = 1.5 if spec.quantize.scheme == "power-of-two" else 1.0
+        return 0.93 - 0.05 * (1 - kept) ** 2 - penalty * 0.002 * (8 - spec.quantize.weight_bits) ** 2
+
+    def divergence(self, quantize: QuantizeSpec) -> float:
+        if quantize.weight_bits == 2:
+            raise QuantizationError("two bits cannot be had")
+        return 0.01 * (8 - quantize.weight_bits) ** 2
+
+    def outline(self, spec: CandidateSpec) -> StageOutput:
+        self.outlined.append(spec.name)
+        return StageOutput(metrics={"spec": spec, **self._sizes(spec)})
+
+    def candidate(self, spec: CandidateSpec) -> Made:
+        if spec.quantize.weight_bits == 2:
+            raise QuantizationError("two bits cannot be had")
+        self.trained.append(spec.name)
+        candidate = Candidate(
+            name=spec.name,
+            model_digest=hashlib.sha256(spec.name.encode()).hexdigest(),
+            accuracy=self.accuracy(spec),
+            **self._sizes(spec),
+        )
+        return Made(candidate=candidate, output=StageOutput(metrics={"spec": spec}))
+
+    def signatures(self, output: StageOutput) -> tuple[str, ...]:
+        spec: CandidateSpec = output.metrics["spec"]
+        kept = spec.prune.macs_fraction if spec.prune else 1.0
+        return ("input 8x8x1", f"Conv2D 8x8x{kept} weight 9@{spec.quantize.weight_bits} multiply")
+
+    def measure(self, made: Sequence[Made]) -> dict[str, list[Measurement]]:
+        """One class of devices; time goes with channels."""
+        measured = {}
+        for entry in made:
+            spec: CandidateSpec = entry.output.metrics["spec"]
+            took_us = 1000.0 * self.slow * (spec.prune.macs_fraction if spec.prune else 1.0)
+            measured[entry.candidate.model_digest] = [
+                Measurement(
+                    device_class="camera",
+                    engine_path="avx2",
+                    latency_p50_us=took_us + 5,
+                    latency_p95_us=1.1 * (took_us + 5),
+                    runs=50,
+                    peak_ram_bytes=entry.candidate.peak_ram_bytes,
+                    operator_p50_us=(2.0, took_us),
+                )
+            ]
+        return measured
+
+    def _sizes(self, spec: CandidateSpec) -> dict[str, int]:
+        kept = spec.prune.macs_fraction if spec.prune else 1.0
+        return {"model_bytes": int(8000 * kept * spec.quantize.weight_bits), "peak_ram_bytes": 20_000}
+
+
+def search(network: SimulatedNetwork, *targets: TargetSpec, **spec: object) -> Found:
+    told: list[tuple[float, str]] = []
+    found = ModelSearch(
+        SearchSpec(**{"trials": 24, "patience": 0, "space": SPACE, **spec}),  # type: ignore[arg-type]
+        targets,
+        network,
+        measure=network.measure,
+        tell=lambda share, words: told.append((share, words)),
+        parallel_tasks=2,
+        seed=3,
+    ).run()
+    assert [share for share, _ in told] == sorted(share for share, _ in told)  # progress only grows
+    return found
+
+
+def best_possible(network: SimulatedNetwork, target: TargetSpec) -> float:
+    space = SearchSpace(SPACE)
+    specs = [space.candidate(configuration) for configuration in space.space.all()]
+    sizes = [(spec, network._sizes(spec)["model_bytes"]) for spec in specs if spec.quantize.weight_bits > 2]
+    return max(network.accuracy(spec) for spec, size in sizes if size <= (target.model_bytes or 1 << 60))
+
+
+def test_the_best_model_within_the_limits_is_among_those_that_are_confirmed() -> None:
+    network = SimulatedNetwork()
+    target = TargetSpec(device_class="camera", model_bytes=20_000)
+    found = search(network, target)
+    within = [made.candidate for made in found.made if made.candidate.model_bytes <= 20_000]
+    assert max(candidate.accuracy for candidate in within) >= best_possible(network, target) - 0.002
+    assert len(found.search.trials) == 24
+    assert found.search.ended == "24 trials were made"
+    assert all(made.candidate.measurements == () for made in found.made)  # predictions are not passed on as measured
+
+
+def test_what_no_target_can_take_is_given_up_before_it_is_trained_and_says_why() -> None:
+    network = SimulatedNetwork()
+    found = search(network, TargetSpec(device_class="camera", latency_p95_ms=0.5), trials=40)
+    stopped = {trial.name: trial.stopped for trial in found.search.trials if trial.stopped}
+    too_slow = [name for name, words in stopped.items() if "p95" in words]
+    assert too_slow
+    assert all("m0.8" in name or "m0.6" in name for name in too_slow)
+    assert not set(too_slow) & set(network.trained)
+    assert set(network.trained) & set(network.outlined)
+
+
+def test_a_way_that_cannot_be_had_is_a_trial_that_says_so_and_the_search_goes_on() -> None:
+    found = search(SimulatedNetwork(), TargetSpec(device_class="camera"), trials=50)
+    refused = [trial for trial in found.search.trials if "two bits" in trial.stopped]
+    assert len(refused) == 10
+    assert found.search.ended == "the whole space of 50 was tried"
+
+
+def test_the_same_seed_walks_the_same_way_however_many_tasks_run_beside_each_other() -> None:
+    target = TargetSpec(device_class="camera", accuracy_floor=0.85)
+    first, second = (search(SimulatedNetwork(), target) for _ in range(2))
+    assert first == second
+
+
+def test_where_no_trial_meets_a_target_the_nearest_are_passed_on() -> None:
+    found = search(SimulatedNetwork(), TargetSpec(device_class="camera", accuracy_floor=0.99, model_bytes=70_000))
+    assert not any(trial.on_front for trial in found.search.trials)
+    assert "int-w8" in [made.candidate.name for made in found.made]
+    assert len(found.made) == 4
+
+
+def test_a_budget_that_is_used_up_ends_the_search_with_what_there_is() -> None:
+    found = search(SimulatedNetwork(), TargetSpec(device_class="camera"), budget=1e-9)
+    assert found.search.ended == "the budget of 1e-09 s was used up"
+    assert "int-w8" in [made.candidate.name for made in found.made]
+
+
+def test_a_search_without_a_single_anchor_says_what_is_in_the_way() -> None:
+    with pytest.raises(CompressionError, match="two bits cannot be had"):
+        search(SimulatedNetwork(), TargetSpec(device_class="camera"), space=SpaceSpec(weight_bits=(2,)))
