@@ -374,7 +374,7 @@ class FinishJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., chosen: _Optional[_Iterable[_Union[ClassModel, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class PublishedModel(_message.Message):
-    __slots__ = ("sha256", "name", "size_bytes", "published_at_ms", "job_id", "lineage", "certificate", "measurements", "statement_sha256")
+    __slots__ = ("sha256", "name", "size_bytes", "published_at_ms", "job_id", "lineage", "certificate", "measurements", "statement_sha256", "rules")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -384,6 +384,7 @@ class PublishedModel(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     sha256: bytes
     name: str
     size_bytes: int
@@ -393,7 +394,8 @@ class PublishedModel(_message.Message):
     certificate: _model_pb2.Certificate
     measurements: _containers.RepeatedCompositeFieldContainer[_model_pb2.Measurement]
     statement_sha256: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, sha256: _Optional[bytes] = ..., name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., published_at_ms: _Optional[int] = ..., job_id: _Optional[str] = ..., lineage: _Optional[_Union[_model_pb2.Lineage, _Mapping]] = ..., certificate: _Optional[_Union[_model_pb2.Certificate, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., statement_sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    rules: _model_pb2.RuleSet
+    def __init__(self, sha256: _Optional[bytes] = ..., name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., published_at_ms: _Optional[int] = ..., job_id: _Optional[str] = ..., lineage: _Optional[_Union[_model_pb2.Lineage, _Mapping]] = ..., certificate: _Optional[_Union[_model_pb2.Certificate, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., statement_sha256: _Optional[_Iterable[bytes]] = ..., rules: _Optional[_Union[_model_pb2.RuleSet, _Mapping]] = ...) -> None: ...
 
 class ModelList(_message.Message):
     __slots__ = ("models", "revision")

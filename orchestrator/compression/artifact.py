@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from orchestrator.compression.recipe import Recipe
 

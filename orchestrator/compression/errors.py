@@ -11,6 +11,7 @@ CompressionError
 │   └── BudgetError       not even the smallest choice fits the budget
 ├── AccuracyLostError     the result lost more accuracy than was allowed
 ├── PruningError          channels cannot be removed as asked
+├── FidelityError         rules do not follow their teacher, or lose too much in front of a network
 ├── RecipeError           a stored recipe is malformed or from a newer version
 └── CheckpointError       checkpoint bytes are malformed or belong to another network
 
@@ -85,6 +86,15 @@ class AccuracyLostError(CompressionError):
 
 class PruningError(CompressionError):
     """Channels cannot be removed as asked."""
+
+
+class FidelityError(CompressionError):
+    """Rules follow their teacher less than was asked; `fidelity` and `floor` are shares from 0 to 1."""
+
+    def __init__(self, message: str, *, fidelity: float, floor: float) -> None:
+        super().__init__(message)
+        self.fidelity = fidelity
+        self.floor = floor
 
 
 class RecipeError(CompressionError):

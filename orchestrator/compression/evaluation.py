@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
 from orchestrator.compression.errors import DataError

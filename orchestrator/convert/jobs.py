@@ -190,4 +190,6 @@ def published_model(record: records.PublishedModel, statements: Iterable[bytes])
             message.lineage.CopyFrom(statement.lineage)
         elif statement.HasField("certificate"):
             message.certificate.CopyFrom(statement.certificate)
+        elif statement.HasField("rules"):
+            message.rules.CopyFrom(statement.rules)
     return message

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
@@ -28,6 +28,7 @@ from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
 from orchestrator.jobs.repair_data import RepairData
+from orchestrator.jobs.rules_tasks import with_rules
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
 from protos import model_pb2
@@ -67,15 +68,20 @@ def make_candidate(
         name=order.model_name,
         max_accuracy_drop=None,  # whether it may leave is each target's to say
         checkpoints=checkpoints,
-        on_progress=context.report.part(0.5, 0.9),
+        on_progress=context.report.part(0.5, 0.8),
     )
+    recipe = artifact.recipe or recipe
+    made_of_rules: dict[str, Any] = {}
+    if order.spec.rules is not None:
+        artifact, made_of_rules = with_rules(artifact, splits, order.spec.rules, seed=order.seed)
     engine = artifact.load()
     metrics: dict[str, Any] = {
         "accuracy": evaluate(engine, splits.choose).accuracy,
         "fp32_accuracy": evaluate_network(fp32, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
-        "recipe_json": (artifact.recipe or recipe).to_json(),
+        "recipe_json": recipe.to_json(),
+        **made_of_rules,
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy

@@ -230,6 +230,7 @@ class JobPipeline:
         parameters: dict[str, Any] = {
             "prune": None if spec.prune is None else asdict(spec.prune),
             "quantize": asdict(spec.quantize),
+            "rules": None if spec.rules is None else asdict(spec.rules),
             "learning": None if spec.prune is None else asdict(learning),
             "model_name": self._spec.model_name,
         }

@@ -98,10 +98,39 @@ class QuantizeSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CascadeSpec:
+    most_drop: Annotated[
+        float, Key("accuracy that may be lost against the network alone, absolute", minimum=0.0, maximum=1.0)
+    ] = 0.003
+    least_answered: Annotated[
+        float, Key("share of samples that rules must answer themselves", minimum=0.0, maximum=1.0)
+    ] = 0.5
+    confidence: Annotated[float, Key("of the bound on that loss", minimum=0.5, below=1.0)] = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesSpec:
+    rules: Annotated[int, Key("rules of all trees together", minimum=2, maximum=2048)] = 32
+    trees: Annotated[
+        int, Key("1: one rule answers; more: trees that add up, closer to the network", minimum=1, maximum=256)
+    ] = 8
+    depth: Annotated[int, Key("conditions of a rule", minimum=1, maximum=64)] = 3
+    features: Annotated[str, Key('"input", or the operator of the network whose output rules read')] = "input"
+    pool: Annotated[int, Key("average that map to so many rows and columns; 0: as it is", minimum=0, maximum=256)] = 0
+    fidelity_floor: Annotated[
+        float, Key("share of held-out samples on which rules answer as the network", minimum=0.0, maximum=1.0)
+    ] = 0.95
+    cascade: Annotated[
+        CascadeSpec | None, Key("rules answer what they are sure of, the network the rest; without it rules alone")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CandidateSpec:
     name: Annotated[str, Key("unique in the job", **_NAME)]
     prune: Annotated[PruneSpec | None, Key("channel pruning before quantization")] = None
     quantize: Annotated[QuantizeSpec, Key("how weights and activations become integers")] = QuantizeSpec()
+    rules: Annotated[RulesSpec | None, Key("rules in place of the network, or in front of it")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

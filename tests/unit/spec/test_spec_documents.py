@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.spec import (
+    CascadeSpec,
     CompressionJobSpec,
     RecompressionPolicySpec,
     SpecError,
@@ -38,6 +39,7 @@ spec:
     - {name: int8, quantize: {scheme: integer, weightBits: 8}}
     - {name: int8-pruned, prune: {macsFraction: 0.5, epochs: 1}}
     - {name: pow2-w4, quantize: {scheme: power-of-two, weightBits: 4}}
+    - {name: rules, rules: {rules: 16, trees: 1, depth: 8, cascade: {mostDrop: 0.01, leastAnswered: 0.6}}}
   benchmark: {warmup: 20, runs: 200, devices: 1}
   targets:
     - {deviceClass: gateway, accuracyFloor: 0.80, latencyP95Ms: 5.0, modelBytes: 200000, objective: accuracy}
@@ -97,10 +99,13 @@ def test_a_job_reads_with_its_values_and_defaults() -> None:
         "names": ["a", "b"],
         "deep": {"on": True, "none": None},
     }
-    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4"]
+    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4", "rules"]
     assert job.candidates[1].prune is not None
     assert job.candidates[1].quantize.weight_bits == 8
     assert job.candidates[2].quantize.scheme == "power-of-two"
+    assert job.candidates[2].rules is None
+    assert job.candidates[3].rules is not None
+    assert job.candidates[3].rules.cascade == CascadeSpec(most_drop=0.01, least_answered=0.6)
     assert job.targets[1].latency_p95_ms is None
     assert job.rollout.non_inferiority_margin == 0.05
 
