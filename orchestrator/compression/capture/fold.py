@@ -21,10 +21,12 @@ from orchestrator.compression.errors import CaptureError
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
     folded: set[str] = set()  # of two in a row neither can be trained on by itself
-    for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
+    for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm | ir.Affine)]:
         before = graph.producer(norm.inputs[0])
         if isinstance(before, ir.Weighted) and _is_private(graph, norm.inputs[0]) and _is_open(before):
-            before.unfolded = None if before.name in folded else ir.Unfolded(before.weight, before.bias, norm)
+            before.unfolded = None
+            if isinstance(norm, ir.BatchNorm) and before.name not in folded:
+                before.unfolded = ir.Unfolded(before.weight, before.bias, norm)
             folded.add(before.name)
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)
@@ -58,7 +60,7 @@ def fold_factors(graph: ir.FloatGraph) -> None:
         if not _is_private(graph, scale.inputs[0]):
             continue
         if isinstance(before, ir.Weighted) and _is_open(before) and scale.factor != 0:
-            before.weight, before.bias = before.weight * scale.factor, before.bias * scale.factor
+            _multiply(before, scale.factor)
             before.unfolded = None
             _bypass(graph, scale)
         elif isinstance(before, ir.MatMul) and scale.factor > 0:
@@ -67,7 +69,7 @@ def fold_factors(graph: ir.FloatGraph) -> None:
     for product in [node for node in graph.nodes if isinstance(node, ir.MatMul)]:
         before = graph.producer(product.inputs[0])
         if isinstance(before, ir.Weighted) and _is_open(before) and _is_private(graph, product.inputs[0]):
-            before.weight, before.bias = before.weight * product.factor, before.bias * product.factor
+            _multiply(before, product.factor)
             before.unfolded = None
             product.factor = 1.0
 
@@ -90,6 +92,11 @@ def drop_unread(graph: ir.FloatGraph) -> None:
         if node.output in needed:
             needed.update(node.inputs)
     graph.nodes = [node for node in graph.nodes if node.output in needed]
+
+
+def _multiply(layer: ir.Weighted, factor: float) -> None:
+    if factor != 1:
+        layer.weight, layer.bias, layer.unfolded = layer.weight * factor, layer.bias * factor, None
 
 
 def _is_private(graph: ir.FloatGraph, value: str) -> bool:
@@ -131,7 +138,7 @@ def _bypass(graph: ir.FloatGraph, node: ir.Node) -> None:
     ir.rename_reads(graph, {node.output: node.inputs[0]})
 
 
-def _as_convolution(norm: ir.BatchNorm) -> ir.Conv:
+def _as_convolution(norm: ir.BatchNorm | ir.Affine) -> ir.Conv:
     channels = len(norm.scale)
     return ir.Conv(
         name=norm.name,

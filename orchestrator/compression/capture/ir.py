@@ -128,6 +128,18 @@ class BatchNorm(Node):
 
 
 @dataclass(kw_only=True, eq=False)
+class Affine(Node):
+    """x * scale + shift per channel, constants of the user's that are no statistics; folded like batch norm."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (inputs[0].ndim - 2)
+        return inputs[0] * self.scale.view(shape) + self.shift.view(shape)
+
+
+@dataclass(kw_only=True, eq=False)
 class Add(Clamped):
     def compute(self, *inputs: Tensor) -> Tensor:
         return self.clamp(inputs[0] + inputs[1])

@@ -94,7 +94,14 @@ class _Analysis:
             case ir.Concat():
                 return np.concatenate(inputs)
             case (
-                ir.MatMul() | ir.LayerNorm() | ir.Multiply() | ir.Constant() | ir.Reshape() | ir.Permute() | ir.Select()
+                ir.Affine()
+                | ir.MatMul()
+                | ir.LayerNorm()
+                | ir.Multiply()
+                | ir.Constant()
+                | ir.Reshape()
+                | ir.Permute()
+                | ir.Select()
             ):
                 for ids in inputs:
                     self.fix(ids)
