@@ -7,13 +7,14 @@ numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import DigestMismatchError, ModelFormatError
+from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import graph as g
 from edge_agent.runtime import limits
 from edge_agent.runtime.blocks import decode_blocks
-from edge_agent.runtime.digest import check_digest
+from edge_agent.runtime.digest import BlobReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,24 +27,13 @@ _DTYPES = {g.DType.INT8: "<i1", g.DType.INT32: "<i4", g.DType.UINT32: "<u4", g.D
 
 def fetch_payloads(graph: g.Graph, blobs: Callable[[bytes], bytes]) -> list[bytes]:
     """The payload of every tensor in stored order; raises `DigestMismatchError` where `blobs` gives other bytes."""
-    fetched: dict[bytes, bytes] = {}
-    payloads: list[bytes] = []
-    for tensor in graph.tensors:
-        if isinstance(tensor.data, bytes):
-            payloads.append(tensor.data)
-            continue
-        name = tensor.data.sha256
-        if name not in fetched:
-            fetched[name] = blobs(name)
-            check_digest(fetched[name], name, what=f"tensor {tensor.name!r}")
-        if len(fetched[name]) != tensor.data.size_bytes:
-            raise DigestMismatchError(
-                f"tensor {tensor.name!r}",
-                expected=f"{tensor.data.size_bytes} bytes",
-                actual=f"{len(fetched[name])} bytes",
-            )
-        payloads.append(fetched[name])
-    return payloads
+    reader = BlobReader(blobs)
+    return [
+        tensor.data
+        if isinstance(tensor.data, bytes)
+        else reader.read(tensor.data.sha256, tensor.data.size_bytes, what=partial("tensor {!r}".format, tensor.name))
+        for tensor in graph.tensors
+    ]
 
 
 def decode_tensors(graph: g.Graph, payloads: Sequence[bytes]) -> list[Array]:

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "crew.h"
 #include "format.h"
 #include "kernels.h"
 #include "map.h"
@@ -17,6 +18,10 @@ class Step {
   virtual ~Step() = default;
   virtual void run(uint8_t* arena) const = 0;
   virtual size_t constant_bytes() const = 0;
+
+  // What it costs in multiplications of a matrix product, where several threads may run a share each; 0 where only one may run it.
+  virtual uint64_t shareable_work() const { return 0; }
+  virtual void run_share(uint8_t* arena, Share) const { run(arena); }
 };
 
 // What making a step needs: the model, its constants, the path, and buffers that get their offsets when all steps are made.
