@@ -1,7 +1,7 @@
 """Row 10: a network's answers as rules, from its soft answers to rows and queries, beside trees on its hard labels.
 
-Held-out rows only: the network, the rules and the trees of a fold know nothing of them. Ours is what the engine answers to the raw
-rows. A rule is a leaf; where trees add up, the leaves of all count.
+Held-out rows only: the network, the rules and the trees of a fold know nothing of them. Ours is what the engine answers
+to the raw rows. A rule is a leaf; where trees add up, the leaves of all count.
 """
 
 from __future__ import annotations
@@ -28,32 +28,34 @@ PEERS = (CART_HARD, CART_LABELS, FIGS)
 
 
 def run(bench: Bench) -> Iterator[Figure]:
-    repeats = (0,) if bench.quick else (0, 1, 2)
     for table in TABLES:
-        followed: dict[str, list[np.ndarray]] = {}
         sizes: list[tuple[int, int]] = []
-        missing = ""
-        for seed in repeats:
+        followed: dict[str, list[np.ndarray]] = {}
+        methods = _methods(bench, sizes)
+        for seed in (0,) if bench.quick else (0, 1, 2):
             for fold in tables.folds(table, seed):
-                methods: dict[str, Callable[[Fold], Answers]] = {
-                    OURS: lambda fold: _rules(fold, RuleBudget(rules=RULES), sizes),
-                    SINGLE: lambda fold: _rules(fold, RuleBudget(rules=RULES, trees=1, depth=16), sizes),
-                    CART_HARD: lambda fold: tables.cart(fold, fold.hard),
-                    CART_LABELS: lambda fold: tables.cart(fold, fold.labels),
-                }
-                if not missing:
-                    methods[FIGS] = lambda fold: tables.figs(fold, bench.say)
-                for method, answer in methods.items():
+                for method in list(methods):
                     try:
-                        followed.setdefault(method, []).append(answer(fold) == fold.wanted)
-                    except PeerError as error:
-                        missing = str(error)
+                        followed.setdefault(method, []).append(methods[method](fold) == fold.wanted)
+                    except PeerError as error:  # once is enough
                         bench.say(f"{method}: {error}")
+                        del methods[method], followed[method]
             bench.say(f"{table}, repeat {seed}: {_share(followed[OURS]):.1f} % followed")
         for method, answers in followed.items():
             yield Figure(row=ROW.number, label=f"{table}: {method}", value=_share(answers), unit="% followed")
         yield Figure(row=ROW.number, label=f"{table}: rules", value=max(rules for rules, _ in sizes))
         yield Figure(row=ROW.number, label=f"{table}: table", value=max(size for _, size in sizes), unit="bytes")
+
+
+def _methods(bench: Bench, sizes: list[tuple[int, int]]) -> dict[str, Callable[[Fold], Answers]]:
+    """`sizes` gets the rules and table bytes of each of ours."""
+    return {
+        OURS: lambda fold: _rules(fold, RuleBudget(rules=RULES), sizes),
+        SINGLE: lambda fold: _rules(fold, RuleBudget(rules=RULES, trees=1, depth=16), sizes),
+        CART_HARD: lambda fold: tables.cart(fold, fold.hard),
+        CART_LABELS: lambda fold: tables.cart(fold, fold.labels),
+        FIGS: lambda fold: tables.figs(fold, bench.say),
+    }
 
 
 def _rules(fold: Fold, budget: RuleBudget, sizes: list[tuple[int, int]]) -> Answers:
