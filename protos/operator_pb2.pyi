@@ -148,7 +148,7 @@ class PredictedLatency(_message.Message):
     def __init__(self, device_class: _Optional[str] = ..., latency_p95_us: _Optional[float] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict")
+    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict", "fp32_accuracy")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class Candidate(_message.Message):
     MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FOR_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FP32_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_sha256: bytes
     accuracy: float
@@ -165,7 +166,8 @@ class Candidate(_message.Message):
     measurements: _containers.RepeatedCompositeFieldContainer[_model_pb2.Measurement]
     chosen_for: _containers.RepeatedScalarFieldContainer[str]
     verdict: str
-    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ...) -> None: ...
+    fp32_accuracy: float
+    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ..., fp32_accuracy: _Optional[float] = ...) -> None: ...
 
 class JobList(_message.Message):
     __slots__ = ("jobs", "revision")
