@@ -118,7 +118,7 @@ class RulesSpec:
     features: Annotated[str, Key('"input", or the operator of the network whose output rules read')] = "input"
     pool: Annotated[int, Key("average that map to so many rows and columns; 0: as it is", minimum=0, maximum=256)] = 0
     fidelity_floor: Annotated[
-        float, Key("share of held-out samples on which rules answer as the network", minimum=0.0, maximum=1.0)
+        float, Key("share of held-out samples on which rules alone answer as the network", minimum=0.0, maximum=1.0)
     ] = 0.95
     cascade: Annotated[
         CascadeSpec | None, Key("rules answer what they are sure of, the network the rest; without it rules alone")
