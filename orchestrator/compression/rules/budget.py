@@ -22,6 +22,8 @@ class RuleBudget:
     root_queries: how many before growth starts.
     leaf_queries: a leaf with fewer samples than this is filled up.
     overgrow: rules to grow, of those allowed, before merging takes them back where fidelity suffers least.
+    revisit: also earlier trees grow on, and all values are fitted after each step: best for a few dozen rules on a
+        few thousand samples. Without it one tree is finished after the other, many times faster.
     ridge: pulls the leaves' values to 0.
     """
 
@@ -33,6 +35,7 @@ class RuleBudget:
     root_queries: int = 3000
     leaf_queries: int = 100
     overgrow: float = 1.25
+    revisit: bool = True
     ridge: float = 0.5
 
     def __post_init__(self) -> None:

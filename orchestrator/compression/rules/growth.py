@@ -57,7 +57,8 @@ class Growth:
         self._plant()
         while (step := self._best_step()) is not None:
             self._split(*step)
-            self.values = self._refit(_STEPS_EACH)
+            if self.budget.revisit:
+                self.values = self._refit(_STEPS_EACH)
         self.values = self._refit(_STEPS_LAST)
         return Forest(tuple(tree.finish(self.values) for tree in self.trees))
 
@@ -82,6 +83,8 @@ class Growth:
         steps: list[tuple[float, int, int, Condition]] = []
         room = self.budget.rules - self.rules
         for number, tree in enumerate(self.trees):
+            if not self.budget.revisit and number < len(self.trees) - 1:
+                continue
             for node, condition in enumerate(tree.conditions):
                 if condition is None and room >= 1 and tree.depths[node] < self.budget.depth:
                     split = self._look(number, node, np.flatnonzero(tree.at == node), residual_NC)
@@ -121,6 +124,8 @@ class Growth:
         tree.at = np.where(here, left + (self.x[:, condition.feature] > condition.threshold), tree.at)
         for child in (left, left + 1):
             self._fill(number, child)
+            if not self.budget.revisit:
+                self._step_towards_target(number, child)
 
     def _fill(self, number: int, node: int) -> None:
         """Ask the teacher about more samples like those in a thin leaf; what queries weigh there stays the same."""
@@ -138,6 +143,16 @@ class Growth:
         self.is_query = np.append(self.is_query, np.ones(missing, dtype=bool))
         for tree in self.trees:
             tree.at = np.append(tree.at, tree.finish(self.values).apply(asked))
+
+    def _step_towards_target(self, number: int, node: int) -> None:
+        """Half a Newton step of a leaf's value on the cross entropy of its own samples; the last fit does the rest."""
+        tree = self.trees[number]
+        here = np.flatnonzero(tree.at == node)
+        said = softmax(self.values[self._leaves()[here]].sum(axis=1))
+        weight = self.weight[here, np.newaxis]
+        gradient = (weight * (self.target[here] - said)).sum(axis=0)
+        curvature = (weight * said * (1 - said)).sum(axis=0) + self.budget.ridge + 1e-3
+        self.values[tree.slots[node]] += 0.5 * np.clip(gradient / curvature, -2, 2)
 
     def _leaves(self) -> Index:
         return np.stack([np.asarray(tree.slots)[tree.at] for tree in self.trees], axis=1)
