@@ -110,9 +110,11 @@ def _with_constant(call: Call, kind: type[ir.Add] | type[ir.Multiply], view: Vie
     axes = [axis for axis, dim in enumerate(view.dims) if dim == ((channels, 1),)]
     each = constant.flatten()
     if len(axes) == 1 and pixels and len(each) == channels and bool((values.movedim(axes[0], -1) == each).all()):
+        scale, shift = (torch.ones_like(each), each) if kind is ir.Add else (each, torch.zeros_like(each))
         zeros, ones = torch.zeros_like(each), torch.ones_like(each)
-        gamma, beta = (ones, each) if kind is ir.Add else (each, zeros)
-        return call.emit_elementwise(ir.BatchNorm, view, gamma=gamma, beta=beta, mean=zeros, variance=ones, eps=0.0)
+        return call.emit_elementwise(
+            ir.BatchNorm, view, gamma=scale, beta=shift, mean=zeros, variance=ones, eps=0.0, fixed=True
+        )
     call.require(call.emitter.has_samples_first(view), "does not keep samples apart")
     call.require(bool((values == values[:1]).all()), "has a constant that differs between samples")
     stored = to_storage(view, values[0])
