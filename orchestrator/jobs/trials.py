@@ -102,7 +102,7 @@ class TrialMaker:
 
 def _parameters(order: CandidateOrder) -> dict[str, Any]:
     return {
-        "prune": None if order.spec.prune is None else order.spec.prune.macs_fraction,
+        "prune": None if order.spec.prune is None else {**asdict(order.spec.prune), "epochs": 0},
         "quantize": asdict(order.spec.quantize),
         "model_name": order.model_name,
     }

@@ -78,6 +78,7 @@ class _Search:
         self.hessian_GKK = None if statistics.covariance_GKK is None else damped(statistics.covariance_GKK)
         self.compensates = compensates
         self.weight_GOK, self.qmin, self.qmax = weight_GOK, qmin, qmax
+        self.free_GOK = weight_GOK != 0  # what pruning took out makes good no rounding error of others
         self.whole_GO = weight_GOK.abs().amax(dim=-1) / ((qmax - qmin) / 2)
         self.error_GO = torch.full(weight_GOK.shape[:2], math.inf, dtype=torch.float64)
         self.scale_GO = torch.ones(weight_GOK.shape[:2], dtype=torch.float64)
@@ -85,7 +86,7 @@ class _Search:
 
     def round(self, scale_GO: Tensor) -> Tensor:
         if self.compensates and self.hessian_GKK is not None:
-            return round_compensated(self.weight_GOK, scale_GO, self.qmin, self.qmax, self.hessian_GKK)
+            return round_compensated(self.weight_GOK, scale_GO, self.qmin, self.qmax, self.hessian_GKK, self.free_GOK)
         return round_nearest(self.weight_GOK, scale_GO, self.qmin, self.qmax)
 
     def error(self, q_GOK: Tensor, scale_GO: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """How many blocks each layer gives up, so that the network as a whole loses least for what it saves.
 
-Every block of every layer stands in one queue, by the harm its removal does for each unit of what it saves. The harm is the
-layer's squared error times the layer's sensitivity; what is saved is counted in blocks, in multiplications, or in the
-microseconds that were measured. Within a row blocks go in the surgeon's order, so a block that costs less than the one
-before it counts as much.
+Every block of every layer stands in one queue, by the harm its removal does for each unit of what it saves. The harm is
+the squared error that it adds to its layer, times how much more the network's answers diverge for each unit of that
+error; the latter grows with the error and is measured at a few points. What is saved is counted in blocks, in
+multiplications, or in the microseconds that were measured. Within a row blocks go in the surgeon's order, so a block
+that costs less than the one before it counts as much.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ class Offer:
     """What one layer can give up.
 
     Attributes:
-        order_BN, cost_BN: of `surgeon.removal_costs`.
-        sensitivity: harm to the network for each unit of this layer's squared error.
+        order, cost: [B, N] of `surgeon.removal_costs`.
+        harms: squared errors of this layer, ascending, with the divergence measured at each.
         saves: of each block.
     """
 
     layer: BlockLayer
-    order_BN: Tensor
-    cost_BN: Tensor
-    sensitivity: float
+    order: Tensor
+    cost: Tensor
+    harms: tuple[tuple[float, float], ...]
     saves: float
 
 
@@ -43,7 +44,7 @@ def allocate(offers: Sequence[Offer], share: float) -> list[Tensor]:
     """
     total = sum(offer.saves * offer.layer.blocks for offer in offers)
     price = torch.cat([_prices(offer) for offer in offers])
-    saves = torch.cat([torch.full((offer.cost_BN.numel(),), offer.saves, dtype=torch.float64) for offer in offers])
+    saves = torch.cat([torch.full((offer.cost.numel(),), offer.saves, dtype=torch.float64) for offer in offers])
     queue = torch.argsort(price, stable=True)
     saved = torch.cumsum(saves[queue], dim=0)
     enough = int((saved < share * total - 1e-9).sum()) + 1
@@ -52,18 +53,37 @@ def allocate(offers: Sequence[Offer], share: float) -> list[Tensor]:
         raise PruningError(f"{share:.0%} cannot be saved; rows keep some blocks, so at most {reachable:.0%} can")
     gone = torch.zeros(len(queue), dtype=torch.bool)
     gone[queue[:enough]] = True
-    parts = torch.split(gone, [offer.cost_BN.numel() for offer in offers])
-    return [_kept(offer, part.view(offer.cost_BN.shape)) for offer, part in zip(offers, parts, strict=True)]
+    parts = torch.split(gone, [offer.cost.numel() for offer in offers])
+    return [_kept(offer, part.view(offer.cost.shape)) for offer, part in zip(offers, parts, strict=True)]
 
 
 def _prices(offer: Offer) -> Tensor:
     """Ascending within each row; equal prices go from left to right, because the sort is stable."""
-    ascending = torch.cummax(offer.cost_BN, dim=1).values
-    return (ascending * (offer.sensitivity / offer.saves)).reshape(-1)
+    ascending = torch.cummax(offer.cost, dim=1).values.reshape(-1)
+    queue = torch.argsort(ascending, stable=True)
+    harm = torch.empty_like(ascending)
+    harm[queue] = ascending[queue] * _slopes(offer.harms, torch.cumsum(ascending[queue], dim=0))
+    return harm / offer.saves
+
+
+def _slopes(harms: tuple[tuple[float, float], ...], errors: Tensor) -> Tensor:
+    """Divergence for each unit of error at these errors; never falling, and beyond the last point as before it."""
+    ends, slopes, last_error, last_harm, slope = [], [], 0.0, 0.0, 0.0
+    for error, harm in harms:
+        if error <= last_error:
+            continue
+        slope = max((harm - last_harm) / (error - last_error), slope, 1e-12)
+        ends.append(error)
+        slopes.append(slope)
+        last_error, last_harm = error, harm
+    if not ends:
+        return torch.full_like(errors, 1e-12)  # blocks of zeros cost nothing
+    segment = torch.bucketize(errors, torch.tensor(ends[:-1], dtype=errors.dtype))
+    return torch.tensor(slopes, dtype=errors.dtype)[segment]
 
 
 def _kept(offer: Offer, gone_BN: Tensor) -> Tensor:
     kept = torch.ones(offer.layer.rows_of_blocks, offer.layer.blocks_per_row, dtype=torch.bool)
     rows, steps = gone_BN.nonzero(as_tuple=True)
-    kept[rows, offer.order_BN[rows, steps]] = False
+    kept[rows, offer.order[rows, steps]] = False
     return kept

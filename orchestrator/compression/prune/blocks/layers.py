@@ -1,7 +1,7 @@
-"""The layers that can be sparse, seen as the device stores them: rows of blocks of `rows` outputs by four inputs of a tap.
+"""The layers that can be sparse, as the device stores them: rows of blocks of `rows` outputs by four inputs of a tap.
 
-Shape letters: O outputs of a layer, K inputs of a row in the device's order (KH, KW, I), B rows of blocks, R outputs of a
-block, J blocks of a row, Q = 4 inputs of a block.
+Shape letters: O outputs of a layer, K inputs of a row in the device's order (KH, KW, I), B rows of blocks, R outputs of
+a block, J blocks of a row, Q = 4 inputs of a block.
 """
 
 from __future__ import annotations

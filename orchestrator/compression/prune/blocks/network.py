@@ -1,8 +1,8 @@
-"""Block sparsity for a whole network: measure, share out, then walk through it and let what stays make up for what goes.
+"""Block sparsity for a whole network: measure, share out, then let what stays make up for what goes, layer by layer.
 
-The walk keeps two versions of every feature map, as it was and as it is with the layers before already sparse. Each layer
-is fitted to its old outputs on its new inputs, so errors do not add up. Batch norm gets the mean and the variance that
-its input now has: a least squares fit shrinks outputs, and this scales every row back.
+The walk keeps two versions of every feature map, as it was and as it is with the layers before already sparse. Each
+layer is fitted to its old outputs on its new inputs, so errors do not add up. Batch norm gets the mean and the variance
+that its input now has: a least squares fit shrinks outputs, and this scales every row back.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from orchestrator.datasets.splits import Split
 
 CALIBRATION_COUNT = 256
 MAX_SHARE = 0.95  # of a row's blocks can go
-_PROBE_SHARE = 0.5  # of a layer's blocks, at which its sensitivity is measured
+_PROBE_SHARES = (0.3, 0.6, 0.85)  # of a layer's blocks, at which the harm is measured
 _MAX_PATCHES = 1 << 15
 
 
@@ -91,7 +91,7 @@ def prune_blocks(
 def prune_blocks_by_magnitude(
     model: nn.Module, split: Split, *, preprocessing: Preprocessing, sparsity: float, block_rows: int | None = None
 ) -> SparseNetwork:
-    """The plain way, to compare with: in every layer the blocks of the smallest squares go, and nothing makes up for it."""
+    """The plain way, to compare with: in each layer the blocks of smallest squares go, and nothing makes up for it."""
     work = _Work(model, split, preprocessing, sparsity, block_rows)
     masks = {}
     for layer in work.layers:
@@ -137,12 +137,14 @@ class _Work:
         weight_BRK = layer.to_rows(layer.node.weight)
         removable = min(round(layer.blocks_per_row * MAX_SHARE), layer.blocks_per_row - 1)
         order, cost = removal_costs(weight_BRK, hessian, removable)
-        probe = Offer(layer, order, cost, 1.0, 1.0)
-        share = min(_PROBE_SHARE, 0.9 * removable / layer.blocks_per_row)
-        kept_BJ = allocate([probe], share)[0]
-        fitted = refit(weight_BRK, kept_BJ, hessian, hessian)
-        error = float((((fitted - weight_BRK) @ hessian) * (fitted - weight_BRK)).sum())
-        return Offer(layer, order, cost, self._harm(layer, fitted) / max(error, 1e-12), saves)
+        unweighted = Offer(layer, order, cost, ((1.0, 1.0),), 1.0)
+        harms = []
+        for share in _PROBE_SHARES:
+            kept_BJ = allocate([unweighted], min(share, 0.95 * removable / layer.blocks_per_row))[0]
+            fitted = refit(weight_BRK, kept_BJ, hessian, hessian)
+            error = float((((fitted - weight_BRK) @ hessian) * (fitted - weight_BRK)).sum())
+            harms.append((error, self._harm(layer, fitted)))
+        return Offer(layer, order, cost, tuple(harms), saves)
 
     def _harm(self, layer: BlockLayer, weight_BRK: Tensor) -> float:
         """Divergence of the network's answers from what they were if this layer alone had these weights."""
@@ -150,7 +152,7 @@ class _Work:
         layer.node.weight = layer.from_rows(weight_BRK)
         answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
         layer.node.weight = dense
-        return max(float(functional.kl_div(answers, self.answers, reduction="batchmean", log_target=True)), 1e-9)
+        return float(functional.kl_div(answers, self.answers, reduction="batchmean", log_target=True))
 
     def make_sparse(self, layers: list[BlockLayer], kept: list[Tensor]) -> SparseNetwork:
         chosen = {layer.node.name: (layer, kept_BJ) for layer, kept_BJ in zip(layers, kept, strict=True)}

@@ -110,7 +110,8 @@ def held(model: nn.Module, masks: dict[str, Tensor]) -> Iterator[None]:
                 raise PruningError(f"the mask of {name} is {tuple(mask.shape)}, the weight {tuple(parameter.shape)}")
             with torch.no_grad():
                 parameter.mul_(mask)
-            handles.append(parameter.register_hook(lambda gradient, mask=mask: gradient * mask))
+            hook = lambda gradient, mask=mask: gradient * mask  # noqa: E731
+            handles.append(parameter.register_hook(hook))  # type: ignore[no-untyped-call]
         yield
     finally:
         for handle in handles:

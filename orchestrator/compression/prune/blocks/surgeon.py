@@ -1,13 +1,13 @@
-"""Which blocks of a row are needed least, and what the others have to be once these are gone: the optimal brain surgeon.
+"""Which blocks of a row are needed least, and what the others must be once these are gone: the optimal brain surgeon.
 
 A row of weights w with inputs x makes the squared output error d H d^T if it changes by d, H = E[x x^T]. Taking out the
 block P costs, at best,
 
     w_P ([H^-1]_PP)^-1 w_P^T          with the others moved by     - w_P ([H^-1]_PP)^-1 [H^-1]_P:
 
-after which H^-1 loses P:  H^-1 - [H^-1]_:P ([H^-1]_PP)^-1 [H^-1]_P:. The cheapest block goes first, one after the other.
-Frantar & Alistarh 2022 (ExactOBS), arXiv:2208.11580, eq. 4 to 6; Hassibi & Stork 1993. The R outputs of a block go
-together, so their costs add up and they share H^-1.
+after which H^-1 loses P:  H^-1 - [H^-1]_:P ([H^-1]_PP)^-1 [H^-1]_P:. The cheapest block goes first, one after
+the other. Frantar & Alistarh 2022 (ExactOBS), arXiv:2208.11580, eq. 4 to 6; Hassibi & Stork 1993. The R outputs of
+a block go together, so their costs add up and they share H^-1.
 
 Whatever the order, the weights that remain are the least squares solution on what remains, so `refit` finds them at
 once, also for inputs that have changed because earlier layers have.
