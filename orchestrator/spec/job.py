@@ -56,8 +56,24 @@ class StudentSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSpec:
-    macs_fraction: Annotated[float, Key("multiply-accumulates to keep, of those before", above=0.0, below=1.0)]
+    """Channels go, or blocks of weights, or first the one and then the other."""
+
+    macs_fraction: Annotated[
+        float | None, Key("multiply-accumulates to keep by removing channels, of those before", above=0.0, below=1.0)
+    ] = None
+    block_sparsity: Annotated[
+        float | None, Key("share of the weights' blocks that become zero and are skipped", above=0.0, below=1.0)
+    ] = None
+    block_rows: Annotated[
+        Literal[4, 8, 16] | None, Key("output channels of a block; without it, by the width of the layer")
+    ] = None
     epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.macs_fraction is None and self.block_sparsity is None:
+            yield "macsFraction", "needs `macsFraction`, `blockSparsity`, or both"
+        if self.block_rows is not None and self.block_sparsity is None:
+            yield "blockRows", "goes with `blockSparsity`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +144,7 @@ class RulesSpec:
 @dataclass(frozen=True, kw_only=True)
 class CandidateSpec:
     name: Annotated[str, Key("unique in the job", **_NAME)]
-    prune: Annotated[PruneSpec | None, Key("channel pruning before quantization")] = None
+    prune: Annotated[PruneSpec | None, Key("what is pruned before quantization")] = None
     quantize: Annotated[QuantizeSpec, Key("how weights and activations become integers")] = QuantizeSpec()
     rules: Annotated[RulesSpec | None, Key("rules in place of the network, or in front of it")] = None
 
