@@ -27,7 +27,6 @@ class VerifiedModel:
 
     ref: ModelRef
     engine: Engine
-    golden: bytes
 
     @property
     def digest(self) -> str:
@@ -83,6 +82,7 @@ class ArtifactVerifier:
             ModelError: it may not or cannot run here; the subclass says why.
         """
         from edge_agent.runtime import check_golden, load_model
+        from edge_agent.runtime.native import trim_heap
 
         blobs = self.required_blobs(model)
         sizes = {blob.sha256: blob.size_bytes for blob in blobs}
@@ -92,11 +92,16 @@ class ArtifactVerifier:
             path=self._engine.path or None,
             threads=self._engine.threads,
         )
-        golden = self._store.read(blobs[-1].sha256.hex(), blobs[-1].size_bytes)
-        verified = VerifiedModel(ref=model, engine=engine, golden=golden)
+        verified = VerifiedModel(ref=model, engine=engine)
         self._check("loaded model", "ram_bytes", verified.ram_bytes)
-        check_golden(engine, golden)
+        check_golden(engine, self.golden(model))
+        trim_heap()
         return verified
+
+    def golden(self, model: ModelRef) -> bytes:
+        """The golden vectors of a model that is on disk; they are larger than many a model, so nobody keeps them."""
+        blob = self.required_blobs(model)[-1]
+        return self._store.read(blob.sha256.hex(), blob.size_bytes)
 
     def _check(self, what: str, limit: str, value: int) -> None:
         allowed = getattr(self._limits, limit)

@@ -27,6 +27,12 @@ def paths() -> tuple[str, ...]:
     return tuple(_engine.paths()) if _engine is not None else ()
 
 
+def trim_heap() -> None:
+    """Give the operating system back what was freed; loading a model frees about as much as the model keeps."""
+    if _engine is not None:
+        _engine.trim_heap()
+
+
 class NativeEngine:
     """`engine.Engine` on one compiled path; calls from several threads take turns."""
 

@@ -1,6 +1,10 @@
 // The Python module `_engine`: the C API behind one class. Takes any contiguous buffer, needs no numpy, releases the GIL while it computes.
 #include <nanobind/nanobind.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -58,6 +62,14 @@ void check_model(nb::handle data) {
   char message[256] = "";
   const espalier_status status = espalier_model_check(view.bytes(), message, sizeof message);
   if (status != ESPALIER_OK) fail(status, message);
+}
+
+// Gives the operating system back what the heap holds but nobody uses.
+void trim_heap() {
+#if defined(__GLIBC__)
+  const nb::gil_scoped_release release;
+  malloc_trim(0);
+#endif
 }
 
 // Asks Python for payloads while a model loads. What Python raises waits here until the load has failed for want of the payload.
@@ -218,6 +230,7 @@ NB_MODULE(_engine, m) {
     return names;
   });
   m.def("check_model", &check_model, nb::arg("data"));
+  m.def("trim_heap", &trim_heap);
   nb::class_<Model>(m, "Model")
       .def("__init__",
            [](Model* self, nb::handle data, nb::callable fetch, nb::str path, size_t threads) {

@@ -32,6 +32,8 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
     StepPtr operator()(const LayerNorm& kind) const { return make_layer_norm(context, op, kind); }
     StepPtr operator()(const Multiply& kind) const { return make_multiply(context, op, kind); }
     StepPtr operator()(const Constant& kind) const { return make_constant(context, op, kind); }
+    StepPtr operator()(const RuleTable& kind) const { return make_rule_table(context, op, kind); }
+    StepPtr operator()(const Select& kind) const { return make_select(context, op, kind); }
   };
   return std::visit(Maker{context, op}, op.kind);
 }
@@ -51,6 +53,7 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
     shares_any_ |= is_shared_.back();
     ++context.step;
   }
+  branches_ = Branches(model, context);
   output_scale_ = model.activations[model.output].scale;
   output_zero_point_ = model.activations[model.output].zero_point;
   arena_bytes_ = plan_arena(buffers_);
@@ -90,6 +93,8 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
   input_channels_ = x.channels();
   input_multiplier_ = model.input_multiplier;
   input_zero_point_ = x.zero_point;
+  if (model.channel_affine) channel_affine_ = tensors.float32(*model.channel_affine);
+  constant_bytes_ += channel_affine_.size() * sizeof(float);
   if (model.raw_table) {
     for (const int8_t q : tensors.int8(*model.raw_table)) raw_table_.push_back(static_cast<uint8_t>(q + kByteOffset));
     constant_bytes_ += raw_table_.size();
@@ -99,7 +104,9 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
 void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output, Crew* crew) const {
   quantize(arena, input, raw);
   if (crew == nullptr || !shares_any_) {
-    for (size_t i = 0; i < steps_.size(); ++i) run_step(i, arena);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      if (!branches_.skips(i, arena)) run_step(i, arena);
+    }
   } else {
     struct Run {
       const Plan& plan;
@@ -120,12 +127,13 @@ void Plan::run_share(uint8_t* arena, Share share, Crew& crew) const {
   bool is_one_ahead = false;
   for (size_t i = 0; i < steps_.size(); ++i) {
     if (!is_shared_[i]) {
-      if (share.index == 0) run_step(i, arena);
+      if (share.index == 0 && !branches_.skips(i, arena)) run_step(i, arena);
       is_one_ahead = true;
       continue;
     }
     if (is_one_ahead) crew.meet();
     is_one_ahead = false;
+    if (branches_.skips(i, arena)) continue;  // all see the same: what gates depend on was there when they met
     if (share.index == 0 && outputs_[i].map.has_border()) outputs_[i].map.fill_border(arena);
     steps_[i]->run_share(arena, share);
     crew.meet();
@@ -193,7 +201,19 @@ void Plan::quantize_float(const uint8_t* input, size_t elements, uint8_t* out) c
     bool has_nan = false;
     for (size_t j = 0; j < count; ++j) has_nan |= chunk[j] != chunk[j];
     if (has_nan) throw InputError("the input holds NaN");
+    if (!channel_affine_.empty()) apply_channel_affine(chunk, i, count);
     kernels_.quantize_float(chunk, input_multiplier_, input_zero_point_, count, out + i);
+  }
+}
+
+// Its own loop, not a kernel: tabular inputs are tens of values. The kernel's multiplier is 1 then and changes no bit.
+void Plan::apply_channel_affine(float* chunk, size_t first, size_t count) const {
+  const float* offsets = channel_affine_.data();
+  const float* multipliers = offsets + input_channels_;
+  size_t c = first % input_channels_;
+  for (size_t j = 0; j < count; ++j) {
+    chunk[j] = (chunk[j] - offsets[c]) * multipliers[c];
+    if (++c == input_channels_) c = 0;
   }
 }
 

@@ -62,6 +62,8 @@ StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& prod
 StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm);
 StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply);
 StepPtr make_constant(PlanContext& context, const Operator& op, const Constant& constant);
+StepPtr make_rule_table(PlanContext& context, const Operator& op, const RuleTable& rules);
+StepPtr make_select(PlanContext& context, const Operator& op, const Select& select);
 
 // The step of an operator; null where it computes nothing (flatten shares its input's buffer).
 StepPtr make_step(PlanContext& context, const Operator& op);

@@ -141,6 +141,21 @@ def test_how_much_smaller_is_the_file_against_fp32() -> None:
     assert not _met(7, fp32, outcome(7, OURS, 8950, size_bytes=26_001))
 
 
+def test_a_teacher_must_help_beyond_what_seeds_do() -> None:
+    def students(gains: list[int], gain_few: int) -> Iterator[Outcome]:
+        for seed, gain in enumerate(gains):
+            yield outcome(9, "student alone", 8900, seed=seed)
+            yield outcome(9, "student under the teacher", 8900 + gain, seed=seed)
+        for seed in range(3):
+            yield outcome(9, "student alone, a tenth of the labels", 8500, seed=seed)
+            yield outcome(9, "student under the teacher, no labels", 8500 + gain_few, seed=seed)
+
+    assert _met(9, *students([20, 30, 40, 30, 20], 100))
+    assert not _met(9, *students([20, 30, 40, 30, 20], 99))
+    assert not _met(9, *students([-20, 60, 10, 50, -10], 100))  # its mean is above 0, its lower bound is not
+    assert not _met(9, *students([20, 30, 40, 30], 100))
+
+
 def test_what_is_said_must_be_what_runs_to_the_last_sample() -> None:
     def figures(different: int) -> list[Figure]:
         values = {"models": 3, "answers that differ": different, "certificates that are wrong": 0}

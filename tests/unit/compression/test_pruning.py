@@ -51,6 +51,28 @@ def test_a_pruned_network_learns_back_what_it_lost(
     assert evaluate_network(pruned, digits.choose, preprocessing=preprocessing).accuracy > before - 0.03
 
 
+@pytest.mark.parametrize("fractions", [(0.5, 1.0), (1.0, 0.4), (0.6, 0.3)])
+def test_multiplications_and_weights_have_budgets_of_their_own(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing, fractions: tuple[float, float]
+) -> None:
+    network = trained("residual")
+    macs_fraction, weights_fraction = fractions
+    pruned = prune_channels(
+        network,
+        digits.train,
+        preprocessing=preprocessing,
+        macs_fraction=macs_fraction,
+        weights_fraction=weights_fraction,
+    )
+
+    def weights(of: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in of.parameters() if parameter.ndim > 1)
+
+    macs = total_macs(capture(pruned, SHAPE)) / total_macs(capture(network, SHAPE)) / macs_fraction
+    left = weights(pruned) / weights(network) / weights_fraction
+    assert 0.75 < max(macs, left) <= 1  # no more goes than must: a channel of twelve is a large step
+
+
 def test_pruning_and_four_bits_are_one_command(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:
     network = trained("residual")
     before = evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
