@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.config import LimitsConfig
+from edge_agent.config import EngineConfig, LimitsConfig
 from edge_agent.errors import ModelFormatError, ModelRefusedError
 from edge_agent.life import ModelRef
 from edge_agent.store import BlobStore
@@ -38,10 +38,10 @@ class VerifiedModel:
 
 
 class ArtifactVerifier:
-    def __init__(self, store: BlobStore, limits: LimitsConfig, engine_path: str = "") -> None:
+    def __init__(self, store: BlobStore, limits: LimitsConfig, engine: EngineConfig | None = None) -> None:
         self._store = store
         self._limits = limits
-        self._engine_path = engine_path or None
+        self._engine = engine or EngineConfig()
 
     def check_stated_size(self, model: ModelRef) -> None:
         """Refuse by what the assignment states, before a byte is fetched.
@@ -89,7 +89,8 @@ class ArtifactVerifier:
         engine = load_model(
             self._store.read(model.digest, model.size_bytes),
             lambda sha256: self._store.read(sha256.hex(), sizes[sha256]),
-            path=self._engine_path,
+            path=self._engine.path or None,
+            threads=self._engine.threads,
         )
         verified = VerifiedModel(ref=model, engine=engine)
         self._check("loaded model", "ram_bytes", verified.ram_bytes)

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+BLOCK_COLUMNS = 4  # elements of one row of a block: input channels of one tap
+
 
 class DType(Enum):
     """Element type of a tensor; the value is its number in model.proto."""
@@ -54,20 +56,57 @@ class Activation:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A constant. `bits` is 0 where dense, else 2, 3, 4 or 6; `data` is the payload itself or where it is kept."""
+    """A constant; `data` is the payload itself or where it is kept.
+
+    `bits` is 0 for whole elements, else 2, 3, 4 or 6. `block_rows` is 0 unless the tensor is block-sparse: then the
+    payload holds `blocks` blocks of `block_rows` outermost rows by `BLOCK_COLUMNS` elements of one run.
+    """
 
     name: str
     dtype: DType
     shape: tuple[int, ...]
     bits: int
     data: BlobRef | bytes
+    block_rows: int = 0
+    blocks: int = 0
 
     @property
     def elements(self) -> int:
         return math.prod(self.shape)
 
     @property
+    def is_block_sparse(self) -> bool:
+        return self.block_rows != 0
+
+    @property
+    def rows_of_blocks(self) -> int:
+        return -(-self.shape[0] // self.block_rows)
+
+    @property
+    def blocks_per_row(self) -> int:
+        """Positions in a row of blocks: the runs of the last axis one after the other, each in whole blocks."""
+        return math.prod(self.shape[1:-1]) * -(-self.shape[-1] // BLOCK_COLUMNS)
+
+    @property
+    def index_bytes(self) -> int:
+        """Of the bits that say which blocks are stored; each row of blocks starts at a byte."""
+        return self.rows_of_blocks * -(-self.blocks_per_row // 8)
+
+    @property
+    def block_bytes(self) -> int:
+        return self.block_rows * BLOCK_COLUMNS * (self.bits or 8) // 8
+
+    @property
+    def counted_bytes(self) -> int:
+        """What it adds to the limit of all payloads: a sparse tensor as if every block were stored in int8."""
+        if not self.is_block_sparse:
+            return self.payload_bytes
+        return self.index_bytes + self.rows_of_blocks * self.blocks_per_row * self.block_rows * BLOCK_COLUMNS
+
+    @property
     def payload_bytes(self) -> int:
+        if self.is_block_sparse:
+            return self.index_bytes + self.blocks * self.block_bytes
         if self.bits == 0:
             return self.elements * self.dtype.size_bytes
         row = math.prod(self.shape[1:])
@@ -216,6 +255,19 @@ class Constant:
     value: int
 
 
+@dataclass(frozen=True, slots=True)
+class RuleTable:
+    nodes: int
+    scores: int
+    trees: int
+    requantize: Requantize
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    threshold: int
+
+
 Kind = (
     Conv2D
     | Linear
@@ -233,6 +285,8 @@ Kind = (
     | LayerNorm
     | Multiply
     | Constant
+    | RuleTable
+    | Select
 )
 
 
@@ -249,6 +303,7 @@ class Input:
     activation: int
     raw_table: int | None
     multiplier: float
+    channel_affine: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from protos import model_pb2 as pb
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z", re.ASCII)
 _PACKED_BITS = (2, 3, 4, 6)
+_BLOCK_ROWS = (4, 8, 16)
 
 
 def parse_model(data: bytes) -> g.Graph:
@@ -38,6 +39,7 @@ def parse_model(data: bytes) -> g.Graph:
             activation=message.input.activation,
             raw_table=message.input.raw_table if message.input.HasField("raw_table") else None,
             multiplier=message.input.multiplier,
+            channel_affine=message.input.channel_affine if message.input.HasField("channel_affine") else None,
         ),
         output=g.Output(message.output.activation, tuple(_name(label, "a label") for label in message.output.labels)),
         activations=tuple(_activation(activation) for activation in message.activations),
@@ -88,11 +90,7 @@ def _tensor(message: pb.Tensor) -> g.Tensor:
         raise ModelFormatError(f"tensor {name!r} has the dtype {message.dtype}, which version 1 does not use")
     if not 1 <= len(shape) <= limits.TENSOR_RANK or 0 in shape or math.prod(shape) > limits.TENSOR_ELEMENTS:
         raise ModelFormatError(f"tensor {name!r} cannot have the shape {shape}")
-    is_packed = message.encoding == pb.PACKED
-    if is_packed and (message.dtype != pb.INT8 or message.bits not in _PACKED_BITS):
-        raise ModelFormatError(f"tensor {name!r}: {message.bits}-bit packing is unknown")
-    if not is_packed and (message.encoding != pb.DENSE or message.bits != 0):
-        raise ModelFormatError(f"tensor {name!r} is neither dense nor packed")
+    _check_encoding(message, name, shape)
     data: g.BlobRef | bytes
     match message.WhichOneof("data"):
         case "blob":
@@ -104,10 +102,31 @@ def _tensor(message: pb.Tensor) -> g.Tensor:
                 raise ModelFormatError(f"tensor {name!r} has more than {limits.INLINE_BYTES} bytes inline")
         case _:
             raise ModelFormatError(f"tensor {name!r} has no data")
-    tensor = g.Tensor(name, g.DType(message.dtype), shape, message.bits, data)
+    tensor = g.Tensor(name, g.DType(message.dtype), shape, message.bits, data, message.block_rows, message.blocks)
     if size_bytes != tensor.payload_bytes:
         raise ModelFormatError(f"tensor {name!r} needs {tensor.payload_bytes} bytes, not {size_bytes}")
     return tensor
+
+
+def _check_encoding(message: pb.Tensor, name: str, shape: tuple[int, ...]) -> None:
+    if message.encoding != pb.BLOCK_SPARSE and (message.block_rows != 0 or message.blocks != 0):
+        raise ModelFormatError(f"tensor {name!r} has blocks but is not block-sparse")
+    match message.encoding:
+        case pb.DENSE:
+            if message.bits != 0:
+                raise ModelFormatError(f"tensor {name!r} is dense and has {message.bits} bits")
+        case pb.PACKED:
+            if message.dtype != pb.INT8 or message.bits not in _PACKED_BITS:
+                raise ModelFormatError(f"tensor {name!r}: {message.bits}-bit packing is unknown")
+        case pb.BLOCK_SPARSE:
+            if message.dtype != pb.INT8 or len(shape) < 2 or message.bits not in (0, *_PACKED_BITS):
+                raise ModelFormatError(
+                    f"tensor {name!r} cannot be block-sparse: int8 weights of 2, 3, 4, 6 or 8 bits can"
+                )
+            if message.block_rows not in _BLOCK_ROWS:
+                raise ModelFormatError(f"tensor {name!r}: blocks have 4, 8 or 16 rows, not {message.block_rows}")
+        case _:
+            raise ModelFormatError(f"tensor {name!r} is neither dense nor packed nor block-sparse")
 
 
 def _operator(message: pb.Operator, tensors: tuple[g.Tensor, ...]) -> g.Operator:
@@ -159,6 +178,11 @@ def _kind(message: pb.Operator, kind: str, tensors: tuple[g.Tensor, ...]) -> g.K
             return g.Multiply(_requantize(message.multiply))
         case "constant":
             return g.Constant(message.constant.value)
+        case "rule_table":
+            rules = message.rule_table
+            return g.RuleTable(rules.nodes, rules.scores, rules.trees, _requantize(rules))
+        case "select":
+            return g.Select(message.select.threshold)
         case _:
             raise ModelFormatError(f"operator {message.name!r} is of the unknown kind {kind}")
 
@@ -190,7 +214,7 @@ def _padding(message: pb.Padding) -> g.Padding:
 
 
 def _requantize(
-    message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool | pb.MatMul | pb.LayerNorm | pb.Multiply,
+    message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool | pb.MatMul | pb.LayerNorm | pb.Multiply | pb.RuleTable,
 ) -> g.Requantize:
     if not message.HasField("requantize"):
         raise ModelFormatError(f"{message.DESCRIPTOR.name} has no requantize")

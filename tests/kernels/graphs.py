@@ -35,6 +35,8 @@ class GraphBuilder:
     rng: np.random.Generator
     inline_limit: int = 4096
     fused_clamps: bool = True
+    block_rows: int = 0  # of the weights of convolutions and linears from here on; 0 for dense ones
+    block_density: float = 1.0
     model: pb.Model = field(default_factory=lambda: pb.Model(format_version=1, name="random"))
     blobs: dict[bytes, bytes] = field(default_factory=dict)
 
@@ -55,6 +57,18 @@ class GraphBuilder:
         payload = pack(array, bits) if bits else array.astype(array.dtype.newbyteorder("<")).tobytes()
         message = self.model.tensors.add(name=f"t{len(self.model.tensors)}", dtype=dtype, shape=array.shape, bits=bits)
         message.encoding = pb.PACKED if bits else pb.DENSE
+        return self._store(message, payload)
+
+    def sparse_tensor(self, array: np.ndarray, block_rows: int, bits: int = 0) -> int:
+        """Weights whose zero blocks of `block_rows` x 4 are left out."""
+        payload, blocks = pack_blocks(array, block_rows, bits)
+        message = self.model.tensors.add(
+            name=f"t{len(self.model.tensors)}", dtype=pb.INT8, shape=array.shape, bits=bits
+        )
+        message.encoding, message.block_rows, message.blocks = pb.BLOCK_SPARSE, block_rows, blocks
+        return self._store(message, payload)
+
+    def _store(self, message: pb.Tensor, payload: bytes) -> int:
         if len(payload) <= self.inline_limit:
             message.inline = payload
         else:
@@ -92,7 +106,13 @@ class GraphBuilder:
         high = 127 if bits == 8 else 2 ** (bits - 1) - 1
         low = -127 if bits == 8 else -(2 ** (bits - 1))
         values = self.rng.integers(low, high, shape, endpoint=True).astype(np.int8)
-        return self.tensor(values, 0 if bits == 8 else bits), (high - low) / 3.5
+        packed_bits, spread = 0 if bits == 8 else bits, (high - low) / 3.5
+        if self.block_rows == 0:
+            return self.tensor(values, packed_bits), spread
+        values = keep_blocks(values, self.block_rows, self.block_density, self.rng)
+        return self.sparse_tensor(values, self.block_rows, packed_bits), spread * math.sqrt(
+            max(self.block_density, 0.05)
+        )
 
     # Operators
 
@@ -193,6 +213,18 @@ class GraphBuilder:
         output = self.activation(self.shape(x), OUTPUT_SOFTMAX_SCALE, -128)
         return self.operator([x], output, softmax=pb.Softmax(table=self.tensor(exponentials)))
 
+    def rule_table(self, x: int, classes: int, conditions: int, trees: int = 1, by_shift: bool = False) -> int:
+        nodes = random_rule_nodes(self.rng, self.shape(x)[0], conditions, trees)
+        scores = self.rng.integers(-128, 128, (trees + conditions, classes)).astype(np.int8)
+        form = self.requantize(74 * math.sqrt(trees), self._per_channel_or_tensor(classes), by_shift=by_shift)
+        rules = pb.RuleTable(nodes=self.tensor(nodes), scores=self.tensor(scores), trees=trees, requantize=form)
+        return self.operator([x], self.activation((classes,)), rule_table=rules)
+
+    def select(self, gate: int, confident: int, otherwise: int) -> int:
+        select = pb.Select(threshold=int(self.rng.integers(-128, 128)))
+        y = self._same_grid(confident, self.shape(confident))
+        return self.operator([gate, confident, otherwise], y, select=select)
+
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
         return self.operator([x], self._same_grid(x, shape), reshape=pb.Reshape())
 
@@ -261,11 +293,16 @@ class GraphBuilder:
 
     # Ends
 
-    def input(self, shape: tuple[int, ...], *, raw: bool = True) -> int:
+    def input(self, shape: tuple[int, ...], *, raw: bool = True, affine: bool = False) -> int:
         index = self.activation(shape)
         source = self.model.activations[index]
         self.model.input.activation = index
         self.model.input.multiplier = 1 / source.scale
+        if affine:
+            channels = shape[-1]
+            multipliers = self.rng.uniform(0.5, 2, channels) / source.scale
+            affine = np.stack([self.rng.normal(0, 20 * source.scale, channels), multipliers]).astype(np.float32)
+            self.model.input.channel_affine, self.model.input.multiplier = self.tensor(affine), 1
         if raw:
             rows = shape[-1] if self._coin() else 1
             self.model.input.raw_table = self.tensor(self.rng.integers(-128, 128, (rows, 256)).astype(np.int8))
@@ -279,6 +316,23 @@ class GraphBuilder:
 def make_padding(padding: tuple[int, int, int, int]) -> pb.Padding:
     top, bottom, left, right = padding
     return pb.Padding(top=top, bottom=bottom, left=left, right=right)
+
+
+def random_rule_nodes(rng: np.random.Generator, features: int, conditions: int, trees: int) -> np.ndarray:
+    """uint32 [nodes]: grows a random forest condition by condition and writes it level by level."""
+    children: dict[int, tuple[int, int]] = {}
+    leaves, count = list(range(trees)), trees
+    for _ in range(conditions):
+        leaf = leaves.pop(int(rng.integers(len(leaves))))
+        children[leaf] = (count, count + 1)
+        leaves += children[leaf]
+        count += 2
+    words, queue = [], list(range(trees))
+    for node in queue:  # grows while it is read
+        queue += children.get(node, ())
+        condition = int(rng.integers(features)) | int(rng.integers(256)) << 16 | 1 << 24
+        words.append(condition if node in children else 0)
+    return np.array(words, dtype=np.uint32)
 
 
 def window_output(
@@ -298,6 +352,33 @@ def pack(values: np.ndarray, bits: int) -> bytes:
     return np.packbits(fields.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little").tobytes()
 
 
+def pack_blocks(values: np.ndarray, block_rows: int, bits: int = 0) -> tuple[bytes, int]:
+    """The payload of a block-sparse tensor and how many blocks it holds."""
+    outputs, last = values.shape[0], values.shape[-1]
+    runs = values.reshape(outputs, -1, last)
+    index, blocks = bytearray(), []
+    for first in range(0, outputs, block_rows):
+        stored = []
+        for tap in range(runs.shape[1]):
+            for column in range(0, last, 4):
+                block = np.zeros((block_rows, 4), dtype=np.int8)
+                part = runs[first : first + block_rows, tap, column : column + 4]
+                block[: part.shape[0], : part.shape[1]] = part
+                stored.append(bool(block.any()))
+                blocks += [pack(block.reshape(1, -1), bits or 8)] if block.any() else []
+        index += np.packbits(stored, bitorder="little").tobytes()
+    return bytes(index) + b"".join(blocks), len(blocks)
+
+
+def keep_blocks(values: np.ndarray, block_rows: int, density: float, rng: np.random.Generator) -> np.ndarray:
+    """The same weights with all but a share of `density` of the blocks, chosen at random, set to 0."""
+    outputs, last = values.shape[0], values.shape[-1]
+    runs = values.reshape(outputs, -1, last)
+    kept = rng.random((-(-outputs // block_rows), runs.shape[1], -(-last // 4))) < density
+    mask = kept.repeat(block_rows, axis=0)[:outputs].repeat(4, axis=2)[:, :, :last]
+    return np.where(mask, runs, 0).astype(np.int8).reshape(values.shape)
+
+
 def random_model(seed: int, *, largest_side: int = 13, largest_channels: int = 37) -> BuiltModel:
     """A model of one to eight random operators, made from nothing but the seed."""
     rng = np.random.default_rng(seed)
@@ -311,7 +392,7 @@ def random_model(seed: int, *, largest_side: int = 13, largest_channels: int = 3
         )
     else:
         shape = (int(rng.integers(1, 300)),)
-    x = builder.input(shape, raw=bool(rng.random() < 0.8))
+    x = builder.input(shape, raw=bool(rng.random() < 0.8), affine=bool(rng.random() < 0.2))
     for _ in range(int(rng.integers(1, 9))):
         x = _random_operator(builder, x, by_shift=by_shift_only or bool(rng.random() < 0.3))
     return builder.finish(x)
@@ -321,11 +402,14 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
     rng, shape = builder.rng, builder.shape(x)
     bits = int(rng.choice([8, 8, 8, 6, 4, 3, 2]))
     has_bias = bool(rng.random() < 0.8)
-    shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant"]
+    shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant", "select"]
     spatial = ["conv2d", "pointwise", "depthwise", "grouped", "conv2d", "max_pool", "average_pool", "global", "flatten"]
     spatial += ["permute", "reshape", "matmul", "matmul", "attention", "scale_channels"]
-    kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear"] * 5)]))
+    kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear", "linear", "rule_table"] * 2)]))
     options = {"bits": bits, "by_shift": by_shift, "bias": has_bias}
+    is_sparse = kind in ("linear", "pointwise", "conv2d") and rng.random() < 0.35
+    builder.block_rows = int(rng.choice([4, 8, 16])) if is_sparse else 0
+    builder.block_density = float(rng.choice([0.0, 0.1, 0.25, 0.5, 1.0]))
     match kind:
         case "linear":
             return builder.linear(x, int(rng.integers(1, 150)), **options)
@@ -363,6 +447,12 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
             heads = _random_divisor(rng, shape[2])
             many_scores = heads * (shape[0] * shape[1]) ** 2 > 1 << 16
             return builder.attention(x, 1 if many_scores else heads, by_shift=by_shift)
+        case "rule_table":
+            trees = int(rng.choice([1, 1, 2, 5]))
+            classes = int(rng.choice([1, 1, 3, 10, 65]))
+            return builder.rule_table(x, classes, int(rng.integers(0, 50)), trees, by_shift=by_shift)
+        case "select":
+            return _random_select(builder, x, by_shift=by_shift)
         case "add":
             return builder.add(x, _earlier_of_shape(builder, shape, x), by_shift=by_shift)
         case "concat":
@@ -372,6 +462,15 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
         case _:
             operator: int = getattr(builder, kind)(x)
             return operator
+
+
+def _random_select(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
+    """Some operators on one grid make the branches; the gate is one value of whatever is flat, else of the input."""
+    flat = [index for index in range(x + 1) if len(builder.shape(index)) == 1]
+    source = int(builder.rng.choice(flat)) if flat else builder.flatten(0)
+    gate = builder.rule_table(source, 1, int(builder.rng.integers(1, 8)), by_shift=by_shift)
+    branches = [builder.clamp(x) if builder.rng.random() < 0.7 else x for _ in range(2)]
+    return builder.select(gate, branches[0], branches[1])
 
 
 def _random_matmul(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:

@@ -7,7 +7,29 @@ from google.protobuf.message import Message
 
 from protos import model_pb2 as pb
 
-INTERESTING = (0, 1, 2, 3, 4, 7, 8, 30, 31, 127, 128, 255, 256, 4096, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+INTERESTING = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    16,
+    30,
+    31,
+    127,
+    128,
+    255,
+    256,
+    4096,
+    65535,
+    65536,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+)
 INTERESTING_FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-30, 1e30, 1e-45, 2.0**-40, 2.0**8, float("inf"), float("nan"), 1 / 256)
 
 

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import graph as g
 from edge_agent.runtime import load_model
 from edge_agent.runtime import reference_ops as ops
+from edge_agent.runtime.blocks import decode_blocks
 from edge_agent.runtime.tensors import unpack
-from tests.kernels.graphs import GraphBuilder, pack
+from tests.kernels.graphs import GraphBuilder, keep_blocks, pack, pack_blocks
 
 int8 = st.integers(-128, 127)
 accumulators = st.integers(-(2**30) + 1, 2**30 - 1)
@@ -116,3 +118,46 @@ def test_softmax_saturates_at_the_top() -> None:
     table = np.zeros(256, dtype=np.uint32)
     table[0] = 2**32 - 1
     assert ops.softmax(np.array([[127, -128]], dtype=np.int8), table).tolist() == [[127, -128]]
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20)),
+    bits=st.sampled_from([0, 2, 3, 4, 6]),
+    block_rows=st.sampled_from([4, 8, 16]),
+    density=st.sampled_from([0.0, 0.2, 0.7, 1.0]),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=200, deadline=None)
+def test_block_sparse_weights_come_back(
+    shape: tuple[int, ...], bits: int, block_rows: int, density: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    high = 127 if bits == 0 else (1 << (bits - 1)) - 1
+    values = keep_blocks(rng.integers(-high, high + 1, shape).astype(np.int8), block_rows, density, rng)
+    payload, blocks = pack_blocks(values, block_rows, bits)
+    tensor = g.Tensor("w", g.DType.INT8, shape, bits, payload, block_rows, blocks)
+    assert len(payload) == tensor.payload_bytes
+    assert np.array_equal(decode_blocks(tensor, payload), values)
+
+
+def test_a_block_index_is_a_bit_for_each_block_and_a_byte_for_each_row_of_blocks() -> None:
+    values = np.zeros((5, 8), dtype=np.int8)
+    values[0, 4:], values[4, :4] = [1, 2, 3, 4], [5, 6, 7, 8]
+    beyond_the_edge = bytes(12)
+    payload = bytes([0b10, 0b01, 1, 2, 3, 4]) + bytes(12) + bytes([5, 6, 7, 8]) + beyond_the_edge
+    assert pack_blocks(values, 4) == (payload, 2)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (bytes([0b11, 0b01]) + bytes(32), "names 3 blocks, not 2"),
+        (bytes([0b00, 0b01]) + bytes(32), "names 1 blocks, not 2"),
+        (bytes([0b110, 0b01]) + bytes(32), "a bit between two rows"),
+        (bytes([0b10, 0b01]) + bytes(31) + b"\x01", "not zero beyond the edge"),
+    ],
+)
+def test_a_damaged_block_index_is_refused(payload: bytes, reason: str) -> None:
+    tensor = g.Tensor("w", g.DType.INT8, (5, 8), 0, payload, block_rows=4, blocks=2)
+    with pytest.raises(ModelFormatError, match=reason):
+        decode_blocks(tensor, payload)

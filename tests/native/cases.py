@@ -19,8 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from edge_agent.errors import ModelFormatError
-from edge_agent.runtime import parse_model
-from edge_agent.runtime.engine import Engine, load_model
+from edge_agent.runtime import Engine, load_model, parse_model
 from edge_agent.runtime.tensors import decode_tensors
 from tests.kernels.graphs import BuiltModel, random_model
 from tests.kernels.mutations import mutate_bytes, mutate_fields

@@ -65,6 +65,20 @@ Activation parse_activation(Reader r) {
   return a;
 }
 
+bool is_known_encoding(const Tensor& t, uint32_t encoding) {
+  const bool packed_bits = t.bits == 2 || t.bits == 3 || t.bits == 4 || t.bits == 6;
+  const bool is_int8 = t.dtype == DType::kInt8, has_blocks = t.block_rows != 0 || t.blocks != 0;
+  switch (encoding) {
+    case 1: return t.bits == 0 && !has_blocks;
+    case 2: return is_int8 && packed_bits && !has_blocks;
+    case 3: {
+      const bool rows_known = t.block_rows == 4 || t.block_rows == 8 || t.block_rows == 16;
+      return is_int8 && (t.bits == 0 || packed_bits) && rows_known && t.shape.size() >= 2;
+    }
+    default: return false;
+  }
+}
+
 void parse_tensor(Reader r, Tensor& t) {
   uint32_t dtype = 0, encoding = 0;
   bool has_data = false;
@@ -89,6 +103,8 @@ void parse_tensor(Reader r, Tensor& t) {
         t.size_bytes = t.inline_data.size;
         has_data = true;
         break;
+      case 8: t.block_rows = r.uint32(); break;
+      case 9: t.blocks = r.uint32(); break;
       default: r.unknown();
     }
   }
@@ -96,9 +112,7 @@ void parse_tensor(Reader r, Tensor& t) {
   t.dtype = static_cast<DType>(dtype);
   require(!t.shape.empty(), "a tensor has no shape");
   product(t.shape, 0, limits::kTensorElements);
-  const bool packed_bits = t.bits == 2 || t.bits == 3 || t.bits == 4 || t.bits == 6;
-  const bool is_packed = encoding == 2 && t.dtype == DType::kInt8 && packed_bits;
-  require(is_packed || (encoding == 1 && t.bits == 0), "a tensor is neither dense nor packed");
+  require(is_known_encoding(t, encoding), "a tensor is neither dense nor packed nor block-sparse");
   require(has_data && t.size_bytes == t.payload_bytes(), "a tensor's data does not have the size of its shape");
 }
 
@@ -241,6 +255,31 @@ uint32_t parse_one_index(Reader r) {
   return index;
 }
 
+RuleTable parse_rule_table(Reader r) {
+  RuleTable t;
+  bool has_requantize = false;
+  while (r.next()) {
+    switch (r.number()) {
+      case 1: t.nodes = r.uint32(); break;
+      case 2: t.scores = r.uint32(); break;
+      case 3: t.trees = r.uint32(); break;
+      case 4: t.requantize = parse_requantize(r.message()), has_requantize = true; break;
+      default: r.unknown();
+    }
+  }
+  require(has_requantize, "a rule table has no requantize");
+  return t;
+}
+
+Select parse_select(Reader r) {
+  Select s;
+  while (r.next()) {
+    if (r.number() != 1) r.unknown();
+    s.threshold = r.sint32();
+  }
+  return s;
+}
+
 void parse_empty(Reader r) {
   if (r.next()) r.unknown();
 }
@@ -324,6 +363,8 @@ Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
     case 23: return parse_layer_norm(m);
     case 24: return parse_multiply(m);
     case 25: return Constant{parse_one_index(m)};
+    case 28: return parse_rule_table(m);
+    case 29: return parse_select(m);
     default: r.unknown();
   }
 }
@@ -350,6 +391,7 @@ void parse_input(Reader r, Model& model) {
       case 1: model.input = r.uint32(); break;
       case 2: model.raw_table = r.uint32(Presence::kExplicit); break;
       case 3: model.input_multiplier = r.float32(); break;
+      case 4: model.channel_affine = r.uint32(Presence::kExplicit); break;
       default: r.unknown();
     }
   }
@@ -384,7 +426,19 @@ int32_t Activation::max_magnitude() const { return std::max(127 - zero_point, ze
 uint64_t Tensor::elements() const { return product(shape, 0, limits::kTensorElements); }
 uint64_t Tensor::row_elements() const { return product(shape, 1, limits::kTensorElements); }
 uint64_t Tensor::row_bytes() const { return (row_elements() * bits + 7) / 8; }
+uint64_t Tensor::rows_of_blocks() const { return (uint64_t{shape[0]} + block_rows - 1) / block_rows; }
+uint64_t Tensor::blocks_per_row() const {
+  const uint64_t last = shape.back();
+  return row_elements() / last * ((last + kBlockColumns - 1) / kBlockColumns);
+}
+uint64_t Tensor::index_bytes() const { return rows_of_blocks() * ((blocks_per_row() + 7) / 8); }
+uint64_t Tensor::block_bytes() const { return uint64_t{block_rows} * kBlockColumns * (bits == 0 ? 8 : bits) / 8; }
+uint64_t Tensor::counted_bytes() const {
+  if (!is_block_sparse()) return payload_bytes();
+  return index_bytes() + rows_of_blocks() * blocks_per_row() * block_rows * kBlockColumns;
+}
 uint64_t Tensor::payload_bytes() const {
+  if (is_block_sparse()) return index_bytes() + blocks * block_bytes();
   if (bits != 0) return shape[0] * row_bytes();
   return elements() * (dtype == DType::kInt8 ? 1 : 4);
 }

@@ -14,6 +14,8 @@ namespace espalier {
 
 enum class DType : uint32_t { kInt8 = 1, kInt32 = 4, kUint32 = 5, kFloat32 = 6 };
 
+constexpr uint32_t kBlockColumns = 4;  // elements of one row of a block: input channels of one tap
+
 struct Activation {
   std::vector<uint32_t> shape;  // [height, width, channels] or [features]
   float scale = 0;
@@ -27,7 +29,9 @@ struct Activation {
 struct Tensor {
   DType dtype = DType::kInt8;
   std::vector<uint32_t> shape;
-  uint32_t bits = 0;  // 0 where dense
+  uint32_t bits = 0;        // 0 where elements are whole
+  uint32_t block_rows = 0;  // 0 where not block-sparse
+  uint32_t blocks = 0;      // stored
   Bytes inline_data;  // points into the bytes that were parsed; null where the payload is a blob
   Bytes sha256;       // of the blob, likewise
   uint64_t size_bytes = 0;
@@ -36,6 +40,13 @@ struct Tensor {
   uint64_t row_elements() const;  // of one outermost row
   uint64_t row_bytes() const;     // of one outermost row where packed
   uint64_t payload_bytes() const;
+  uint64_t counted_bytes() const;  // towards the limit of all payloads: block-sparse as if every block were stored in int8
+
+  bool is_block_sparse() const { return block_rows != 0; }
+  uint64_t rows_of_blocks() const;
+  uint64_t blocks_per_row() const;  // the runs of the last axis one after the other, each in whole blocks
+  uint64_t index_bytes() const;     // a bit for each block, each row of blocks from a byte on
+  uint64_t block_bytes() const;
 };
 
 struct Requantize {
@@ -92,6 +103,16 @@ struct Softmax {
   uint32_t table = 0;
 };
 
+struct RuleTable {
+  uint32_t nodes = 0;
+  uint32_t scores = 0;
+  uint32_t trees = 0;
+  Requantize requantize;
+};
+struct Select {
+  int32_t threshold = 0;
+};
+
 struct Reshape {};
 struct Permute {
   std::array<uint32_t, 3> axes{};
@@ -124,7 +145,7 @@ struct Constant {
 };
 
 using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax, Reshape, Permute,
-                          MatMul, LayerNorm, Multiply, Constant>;
+                          MatMul, LayerNorm, Multiply, Constant, RuleTable, Select>;
 
 struct Operator {
   std::string name;
@@ -137,6 +158,7 @@ struct Model {
   uint32_t input = 0;  // activation
   std::optional<uint32_t> raw_table;
   float input_multiplier = 0;
+  std::optional<uint32_t> channel_affine;
   uint32_t output = 0;  // activation
   uint64_t labels = 0;
   std::vector<Activation> activations;

@@ -82,6 +82,12 @@ inline uint32_t group_of_blocks(uint32_t first, uint32_t blocks, uint32_t max_bl
   return (left + groups - 1) / groups;
 }
 
+// Weights that take more bytes are read from beyond the second-level cache of most CPUs whenever a layer runs.
+constexpr uint64_t kStreamedBytes = uint64_t{1} << 21;
+
+struct PackedKernels;  // packed.h
+struct SparseKernels;  // sparse.h
+
 struct Kernels {
   const char* name;
   bool (*is_supported)();
@@ -103,6 +109,9 @@ struct Kernels {
   void (*lookup)(const uint8_t* x, const uint8_t* table, size_t elements, uint8_t* out);
   void (*lookup_channels)(const uint8_t* x, const uint8_t* tables, uint32_t channels, size_t elements, uint8_t* out);
   void (*quantize_float)(const float* x, float multiplier, int32_t zero_point, size_t elements, uint8_t* out);
+
+  const SparseKernels* sparse = nullptr;  // null where the path computes zero blocks too
+  const PackedKernels* packed = nullptr;  // null where the path expands all packed weights
 
   // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
   size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;

@@ -5,6 +5,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_packed.h"
+#include "vector_sparse.h"
+#include "vector_sparse_256.h"
 
 namespace espalier {
 namespace {
@@ -20,16 +23,23 @@ struct V : Vector256 {
   // 16 registers: sums, a block's weights twice, one broadcast twice.
   static constexpr int tile_m(int blocks) { return blocks == 2 ? 4 : 8; }
 
-  static Weights weights(const int8_t* p) {
-    const I w = load(p);
+  static Weights weights(const int8_t* p) { return weights_of(load(p)); }
+  static Weights weights_of(I w) {
     return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
   }
   static Quads quads(I bytes) { return {_mm256_and_si256(bytes, _mm256_set1_epi16(0xFF)), _mm256_srli_epi16(bytes, 8)}; }
   static Quads broadcast_quad(const uint8_t* p) { return quads(broadcast_4_bytes(p)); }
+  // Weights within [0, 63]: two products of a byte add up to less than 2^15.
+  static I dot_small(I acc, I x, I w) { return add32(acc, madd16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1))); }
+  static void add_dot(I& acc, Quads x, Weights w) { acc = dot(acc, x, w); }
   static I dot(I acc, Quads x, Weights w) {
     return add32(acc, add32(madd16(x.even, w.even), madd16(x.odd, w.odd)));
   }
 };
+
+const PackedKernels kPacked = vector_packed_kernels<V>();
+const SparseKernels kSparse = {2, 8, {1.0f, 8, 25}, {1.45f, 0, 50}, {1.2f, 0, 50},
+                               vector_sparse_scratch<Sparse256<V>>, vector_sparse_gemm<Sparse256<V>>};
 
 }  // namespace
 
@@ -48,6 +58,8 @@ const Kernels kAvx2 = {
     [](const uint8_t* x, const uint8_t* table, size_t n, uint8_t* out) { kPortable.lookup(x, table, n, out); },
     [](const uint8_t* x, const uint8_t* t, uint32_t c, size_t n, uint8_t* out) { kPortable.lookup_channels(x, t, c, n, out); },
     vector_quantize_float<V>,
+    &kSparse,
+    &kPacked,
 };
 
 }  // namespace espalier

@@ -5,6 +5,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_packed.h"
+#include "vector_sparse.h"
+#include "vector_sparse_512.h"
 
 namespace espalier {
 namespace {
@@ -30,6 +33,7 @@ struct V {
   static I set1_8(int32_t v) { return _mm512_set1_epi8(static_cast<char>(v)); }
 
   static Weights weights(const int8_t* p) { return load(p); }
+  static Weights weights_of(I w) { return w; }
   static Quads quads(I interleaved) { return interleaved; }
   static Quads broadcast_quad(const uint8_t* p) {
     int32_t quad;
@@ -37,6 +41,18 @@ struct V {
     return _mm512_set1_epi32(quad);
   }
   static I dot(I acc, Quads x, Weights w) { return _mm512_dpbusd_epi32(acc, x, w); }
+  // GCC 12 copies every sum to another register and back around the intrinsic where there are many of them.
+  static void add_dot(I& acc, Quads x, Weights w) { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w)); }
+
+  static I dot_small(I acc, I x, I w) { return _mm512_dpbusd_epi32(acc, x, w); }
+
+  static I repeat_4_bytes(const uint8_t* p) { return broadcast_quad(p); }
+  static I and_bits(I a, I b) { return _mm512_and_si512(a, b); }
+  static I or_bits(I a, I b) { return _mm512_or_si512(a, b); }
+  // Every 16 bits up by `by` bits, or down where it is negative.
+  static I move_bits(I a, int by) {
+    return by >= 0 ? _mm512_slli_epi16(a, static_cast<unsigned>(by)) : _mm512_srli_epi16(a, static_cast<unsigned>(-by));
+  }
 
   static I add32(I a, I b) { return _mm512_add_epi32(a, b); }
   static I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
@@ -123,6 +139,10 @@ void lookup_channels(const uint8_t* x, const uint8_t* tables, uint32_t channels,
   }
 }
 
+const PackedKernels kPacked = vector_packed_kernels<V>();
+const SparseKernels kSparse = {4, 16, {1.25f, 8, 40}, {3.0f, 0, 100}, {1.25f, 0, 100},
+                               vector_sparse_scratch<Sparse512<V>>, vector_sparse_gemm<Sparse512<V>>};
+
 }  // namespace
 
 const Kernels kAvx512Vnni = {
@@ -140,6 +160,8 @@ const Kernels kAvx512Vnni = {
     lookup,
     lookup_channels,
     vector_quantize_float<V>,
+    &kSparse,
+    &kPacked,
 };
 
 }  // namespace espalier

@@ -4,6 +4,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_packed.h"
+#include "vector_sparse.h"
+#include "vector_sparse_256.h"
 
 namespace espalier {
 namespace {
@@ -17,10 +20,18 @@ struct V : Vector256 {
   static constexpr int tile_m(int blocks) { return blocks == 2 ? 6 : 12; }
 
   static Weights weights(const int8_t* p) { return load(p); }
+  static Weights weights_of(I w) { return w; }
   static Quads quads(I interleaved) { return interleaved; }
   static Quads broadcast_quad(const uint8_t* p) { return broadcast_4_bytes(p); }
   static I dot(I acc, Quads x, Weights w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+  static I dot_small(I acc, I x, I w) { return _mm256_dpbusd_avx_epi32(acc, x, w); }
+  // GCC 12 copies every sum to another register and back around the intrinsic where there are many of them.
+  static void add_dot(I& acc, Quads x, Weights w) { __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(w)); }
 };
+
+const PackedKernels kPacked = vector_packed_kernels<V>();
+const SparseKernels kSparse = {2, 8, {1.1f, 8, 25}, {2.3f, 0, 50}, {1.2f, 0, 50},
+                               vector_sparse_scratch<Sparse256<V>>, vector_sparse_gemm<Sparse256<V>>};
 
 }  // namespace
 
@@ -39,6 +50,8 @@ const Kernels kAvxVnni = {
     [](const uint8_t* x, const uint8_t* table, size_t n, uint8_t* out) { kPortable.lookup(x, table, n, out); },
     [](const uint8_t* x, const uint8_t* t, uint32_t c, size_t n, uint8_t* out) { kPortable.lookup_channels(x, t, c, n, out); },
     vector_quantize_float<V>,
+    &kSparse,
+    &kPacked,
 };
 
 }  // namespace espalier

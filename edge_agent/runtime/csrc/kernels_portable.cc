@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "sparse.h"
 
 namespace espalier {
 namespace {
@@ -205,6 +206,8 @@ const Kernels kPortable = {
     lookup,
     lookup_channels,
     quantize_float,
+    &kPortableSparse,
+    nullptr,
 };
 
 }  // namespace espalier

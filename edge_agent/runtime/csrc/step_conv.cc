@@ -6,6 +6,8 @@
 #include <cstring>
 
 #include "pack.h"
+#include "packed.h"
+#include "sparse.h"
 #include "step.h"
 
 namespace espalier {
@@ -37,6 +39,61 @@ std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, cons
 
 size_t gemm_scratch_bytes(const Kernels& kernels, uint32_t taps, uint32_t k) {
   return kernels.gemm_scratch_bytes == nullptr ? 0 : kernels.gemm_scratch_bytes(taps, k);
+}
+
+// A depthwise multiplication takes several times as long as one of a matrix product.
+constexpr uint64_t kDepthwiseCost = 6;
+
+uint64_t work_of(const GemmArgs& g) { return uint64_t{g.rows} * g.m * g.n * g.taps_h * g.taps_w * g.k; }
+
+// Narrows arguments to a share of the rows; false where none is left for it.
+template <class Args>
+bool take_rows(Args& args, Share share) {
+  const size_t begin = share.begin(args.rows), end = share.end(args.rows);
+  args.a += begin * args.row_stride;
+  args.out += begin * args.out_row_stride;
+  args.rows = static_cast<uint32_t>(end - begin);
+  return begin < end;
+}
+
+bool take_pixels(GemmArgs& args, Share share) {
+  constexpr size_t kGrain = 4;  // kernels store up to four pixels at once
+  const size_t begin = share.begin(args.m, kGrain), end = share.end(args.m, kGrain);
+  args.a += begin * args.m_stride;
+  args.out += begin * args.out_m_stride;
+  args.m = static_cast<uint32_t>(end - begin);
+  return begin < end;
+}
+
+// A share of the output channels, in whole groups of blocks: within them a part is packed as the whole is.
+bool take_channels(GemmArgs& args, Share share, GemmLayout layout) {
+  const uint32_t blocks = (args.n + layout.nr - 1) / layout.nr;
+  const size_t k = layout.joins_taps ? size_t{args.taps_h} * args.taps_w * args.k : args.k;
+  const size_t taps = layout.joins_taps ? 1 : size_t{args.taps_h} * args.taps_w;
+  const size_t block_bytes = taps * ((k + layout.kr - 1) / layout.kr) * layout.nr * layout.kr;
+  const auto boundary = [&](size_t wanted) {  // the first group that does not start before the block `wanted`
+    uint32_t block = 0;
+    while (block < wanted && block < blocks) block += group_of_blocks(block, blocks, layout.max_blocks);
+    return block;
+  };
+  const uint32_t begin = boundary(share.begin(blocks)), end = boundary(share.end(blocks));
+  const uint32_t first = begin * layout.nr, last = std::min(end * layout.nr, args.n);
+  if (first >= last) return false;
+  args.w += begin * block_bytes;
+  args.channel += first;
+  args.out += first;
+  args.n = last - first;
+  return true;
+}
+
+void run_gemm(const Kernels& kernels, GemmArgs args, Share share, uint8_t* scratch) {
+  if (share.count > 1) {
+    const bool has_work = args.rows > 1 ? take_rows(args, share)
+                          : args.m > 1  ? take_pixels(args, share)
+                                        : take_channels(args, share, kernels.gemm_layout);
+    if (!has_work) return;
+  }
+  kernels.gemm(args, scratch);
 }
 
 // Copies a map into a larger one whose border is the zero point.
@@ -75,6 +132,31 @@ class PaddedCopy {
   Place place_;
 };
 
+// The weights of a product whose zero blocks are skipped.
+class SparseProduct {
+ public:
+  SparseProduct(PlanContext& context, const GemmArgs& product, const int8_t* weight)
+      : kernels_(*context.kernels.sparse),
+        blocks_(list_blocks(weight, product.n, product.taps_h * product.taps_w * product.k, kernels_.together)),
+        scratch_(context.buffers, context.scratch(kernels_.scratch_bytes(product))) {}
+
+  void run(const GemmArgs& product, uint8_t* arena) const {
+    kernels_.gemm({product, blocks_.starts.data(), blocks_.slots.data(), blocks_.weights.data()}, scratch_.in(arena));
+  }
+
+  size_t bytes() const { return blocks_.bytes(); }
+
+ private:
+  const SparseKernels& kernels_;
+  BlockList blocks_;
+  Place scratch_;
+};
+
+bool is_sparse(const PlanContext& context, uint32_t weight, const GemmArgs& product) {
+  if (!context.model.tensors[weight].is_block_sparse()) return false;
+  return skips_blocks(context.kernels, product, context.tensors.int8(weight).data());
+}
+
 class ConvStep : public Step {
  public:
   ConvStep(PlanContext& context, const Operator& op, const Conv2D& conv)
@@ -94,7 +176,16 @@ class ConvStep : public Step {
     }
   }
 
-  void run(uint8_t* arena) const override {
+  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
+
+  // A copy with padding is made by one thread alone, and scratch is for one.
+  uint64_t shareable_work() const override {
+    if (padded_ || kernels_.gemm_scratch_bytes != nullptr) return 0;
+    if (is_depthwise_) return kDepthwiseCost * depthwise_.rows * depthwise_.m * depthwise_.channels * depthwise_.taps_h * depthwise_.taps_w;
+    return work_of(gemm_) * weights_.size();
+  }
+
+  void run_share(uint8_t* arena, Share share) const override {
     const uint8_t* x = padded_ ? padded_->copy(in_.pixels(arena), arena) : in_.corner(arena, window_.top, window_.left);
     if (is_depthwise_) {
       DepthwiseArgs args = depthwise_;
@@ -102,22 +193,28 @@ class ConvStep : public Step {
       args.out = out_.pixels(arena);
       args.w = weights_[0].data();
       args.requantize = &requantize_;
-      kernels_.depthwise(args);
+      if (take_rows(args, share)) kernels_.depthwise(args);
       return;
     }
     GemmArgs args = gemm_;
     args.requantize = &requantize_;
+    if (sparse_) {
+      args.a = x;
+      args.out = out_.pixels(arena);
+      sparse_->run(args, arena);
+      return;
+    }
     for (size_t group = 0; group < weights_.size(); ++group) {
       args.a = x + group * args.k * (weights_.size() > 1);
       args.out = out_.pixels(arena) + group * args.n;
       args.channel = static_cast<uint32_t>(group * args.n);
       args.w = weights_[group].data();
-      kernels_.gemm(args, scratch_.in(arena));
+      run_gemm(kernels_, args, share, scratch_.in(arena));
     }
   }
 
   size_t constant_bytes() const override {
-    size_t bytes = requantize_.bytes();
+    size_t bytes = requantize_.bytes() + (sparse_ ? sparse_->bytes() : 0);
     for (const auto& w : weights_) bytes += w.size();
     return bytes;
   }
@@ -159,6 +256,10 @@ class ConvStep : public Step {
       gemm_.m *= gemm_.rows;
       gemm_.rows = 1;
     }
+    if (geometry_.channels % 4 == 0 && is_sparse(context, conv.weight, gemm_)) {
+      sparse_.emplace(context, gemm_, weight);
+      return;
+    }
     const uint32_t taps = gemm_.taps_h * gemm_.taps_w;
     const size_t group_elements = static_cast<size_t>(gemm_.n) * taps * gemm_.k;
     for (uint32_t group = 0; group < conv.groups; ++group) {
@@ -177,8 +278,20 @@ class ConvStep : public Step {
   bool is_depthwise_ = false;
   GemmArgs gemm_;
   DepthwiseArgs depthwise_;
+  std::optional<SparseProduct> sparse_;
   std::vector<Aligned<int8_t>> weights_;  // by group
 };
+
+using PackedLinearFunction = void (*)(const PackedArgs&);
+
+PackedLinearFunction packed_kernel_of(const PackedKernels& kernels, uint32_t bits) {
+  switch (bits) {
+    case 2: return kernels.linear_2;
+    case 3: return kernels.linear_3;
+    case 4: return kernels.linear_4;
+    default: return kernels.linear_6;
+  }
+}
 
 class LinearStep : public Step {
  public:
@@ -188,29 +301,58 @@ class LinearStep : public Step {
     const Activation& y = context.model.activations[op.output];
     requantize_ = prepare_requantize(linear.requantize, context.tensors, y.zero_point, y.shape[0],
                                      fold_bias(context, linear.weight, linear.bias, x.zero_point));
-    weight_ = pack_gemm(context.tensors.int8(linear.weight).data(), y.shape[0], 1, x.shape[0], kernels_.gemm_layout);
     gemm_.n = y.shape[0];
     gemm_.k = x.shape[0];
+    const int8_t* weight = context.tensors.int8(linear.weight).data();
+    if (is_sparse(context, linear.weight, gemm_)) {
+      sparse_.emplace(context, gemm_, weight);
+      return;
+    }
+    const uint32_t bits = context.model.tensors[linear.weight].bits;
+    if (kernels_.packed != nullptr && stays_packed(gemm_.n, gemm_.k, bits)) {
+      packed_kernel_ = packed_kernel_of(*kernels_.packed, bits);
+      packed_ = pack_planes(weight, gemm_.n, gemm_.k, bits, kernels_.packed->lanes);
+      return;
+    }
+    weight_ = pack_gemm(weight, gemm_.n, 1, gemm_.k, kernels_.gemm_layout);
     scratch_ = Place(context.buffers, context.scratch(gemm_scratch_bytes(kernels_, 1, gemm_.k)));
   }
 
-  void run(uint8_t* arena) const override {
+  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
+
+  uint64_t shareable_work() const override {
+    const bool is_dense = !sparse_ && packed_kernel_ == nullptr;
+    return is_dense && kernels_.gemm_scratch_bytes == nullptr ? work_of(gemm_) : 0;
+  }
+
+  void run_share(uint8_t* arena, Share share) const override {
     GemmArgs args = gemm_;
     args.a = in_.in(arena);
     args.out = out_.in(arena);
     args.w = weight_.data();
     args.requantize = &requantize_;
-    kernels_.gemm(args, scratch_.in(arena));
+    if (sparse_) {
+      sparse_->run(args, arena);
+    } else if (packed_kernel_ != nullptr) {
+      packed_kernel_({args.a, args.n, args.k, packed_.data(), args.requantize, args.out});
+    } else {
+      run_gemm(kernels_, args, share, scratch_.in(arena));
+    }
   }
 
-  size_t constant_bytes() const override { return requantize_.bytes() + weight_.size(); }
+  size_t constant_bytes() const override {
+    return requantize_.bytes() + weight_.size() + packed_.size() + (sparse_ ? sparse_->bytes() : 0);
+  }
 
  private:
   const Kernels& kernels_;
   Place in_, out_, scratch_;
   RequantizeParams requantize_;
   GemmArgs gemm_;
-  Aligned<int8_t> weight_;
+  Aligned<int8_t> weight_;  // or one of these
+  std::optional<SparseProduct> sparse_;
+  PackedLinearFunction packed_kernel_ = nullptr;
+  Aligned<uint8_t> packed_;
 };
 
 }  // namespace

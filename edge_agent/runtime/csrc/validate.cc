@@ -35,7 +35,7 @@ class Checker {
   void check_totals() const {
     uint64_t elements = 0, payload_bytes = 0;
     for (const Activation& a : model_.activations) elements += a.elements();
-    for (const Tensor& t : model_.tensors) payload_bytes += t.payload_bytes();
+    for (const Tensor& t : model_.tensors) payload_bytes += t.counted_bytes();
     require(elements <= limits::kAllActivationElements, "the activations are too large");
     require(payload_bytes <= limits::kAllPayloadBytes, "the tensors are too large");
   }
@@ -49,12 +49,17 @@ class Checker {
       const uint32_t channels = model_.activations[model_.input].channels();
       use(*model_.raw_table, DType::kInt8, {{channels, 256}, {1, 256}});
     }
+    if (model_.channel_affine) {
+      use(*model_.channel_affine, DType::kFloat32, {{2, model_.activations[model_.input].channels()}});
+      require(m == 1.0f, "a channel_affine goes with the multiplier 1");
+    }
   }
 
   void use(uint32_t index, DType dtype, std::initializer_list<Shape> shapes, bool may_be_packed = false) {
     require(index < model_.tensors.size(), "an index is not a tensor");
     const Tensor& t = model_.tensors[index];
-    require(t.dtype == dtype && (t.bits == 0 || may_be_packed), "a tensor has the wrong type for its use");
+    const bool is_plain = t.bits == 0 && !t.is_block_sparse();
+    require(t.dtype == dtype && (is_plain || may_be_packed), "a tensor has the wrong type for its use");
     require(std::find(shapes.begin(), shapes.end(), t.shape) != shapes.end(), "a tensor has the wrong shape for its use");
     used_[index] = true;
   }
@@ -75,6 +80,7 @@ class Checker {
   static bool has_inputs(const Operator& o) {
     if (std::holds_alternative<Concat>(o.kind)) return !o.inputs.empty();
     if (std::holds_alternative<Constant>(o.kind)) return o.inputs.empty();
+    if (std::holds_alternative<Select>(o.kind)) return o.inputs.size() == 3;
     const bool is_binary = std::holds_alternative<Add>(o.kind) || std::holds_alternative<MatMul>(o.kind) || std::holds_alternative<Multiply>(o.kind);
     return o.inputs.size() == (is_binary ? 2u : 1u);
   }
@@ -91,6 +97,7 @@ class Checker {
     const uint32_t in = x.shape[2], out = y.shape[2];
     require(c.groups >= 1 && in % c.groups == 0 && out % c.groups == 0, "groups do not divide the channels");
     use(c.weight, DType::kInt8, {{out, c.window.kernel_h, c.window.kernel_w, in / c.groups}}, true);
+    require(c.groups == 1 || !model_.tensors[c.weight].is_block_sparse(), "a convolution in groups has block-sparse weights");
     check_window(c.window, x, y);
     if (c.bias) use(*c.bias, DType::kInt32, {{out}});
     check_requantize(c.requantize, out);
@@ -210,6 +217,30 @@ class Checker {
   }
 
   void check(const Constant& c, const Operator&, const Activation&, const Activation& y) { use(c.value, DType::kInt8, {y.shape}); }
+
+  void check(const RuleTable& t, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 1 && y.shape.size() == 1, "a rule table is [features] to [classes]");
+    require(x.shape[0] <= limits::kRuleFeatures, "a rule table has too many features");
+    require(t.trees >= 1 && t.trees <= limits::kRuleTrees, "the number of trees is out of range");
+    require(t.nodes < model_.tensors.size() && t.scores < model_.tensors.size(), "a rule table's tensor is not there");
+    const uint64_t nodes = model_.tensors[t.nodes].elements();
+    require(nodes >= t.trees && nodes <= limits::kRuleNodes, "the number of nodes is out of range");
+    use(t.nodes, DType::kUint32, {{static_cast<uint32_t>(nodes)}});
+    // Two nodes for each condition and one for each tree: the number of leaves needs no values.
+    use(t.scores, DType::kInt8, {{(static_cast<uint32_t>(nodes) + t.trees) / 2, y.shape[0]}});
+    check_requantize(t.requantize, y.shape[0]);
+    add_work(t.trees, limits::kRuleDepth + y.elements());
+  }
+
+  void check(const Select& s, const Operator& o, const Activation& gate, const Activation& y) {
+    require(gate.shape == Shape{1}, "a select's gate is not one value");
+    require(s.threshold >= -128 && s.threshold <= 127, "a select's threshold is not within int8");
+    for (size_t i = 1; i < o.inputs.size(); ++i) {
+      const Activation& branch = model_.activations[o.inputs[i]];
+      require(branch.shape == y.shape, "a select keeps the shape");
+      check_same_grid(branch, y);
+    }
+  }
 
   void check_pool(const Window& w, const Activation& x, const Activation& y) {
     require(x.shape.size() == 3 && y.shape.size() == 3 && x.shape[2] == y.shape[2], "a pool keeps the channels");

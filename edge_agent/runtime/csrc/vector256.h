@@ -33,6 +33,12 @@ struct Vector256 {
     return _mm256_set1_epi32(quad);
   }
 
+  static I repeat_4_bytes(const uint8_t* p) { return broadcast_4_bytes(p); }
+  static I and_bits(I a, I b) { return _mm256_and_si256(a, b); }
+  static I or_bits(I a, I b) { return _mm256_or_si256(a, b); }
+  // Every 16 bits up by `by` bits, or down where it is negative.
+  static I move_bits(I a, int by) { return by >= 0 ? _mm256_slli_epi16(a, by) : _mm256_srli_epi16(a, -by); }
+
   static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
   static I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
   static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }

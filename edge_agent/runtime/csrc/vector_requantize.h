@@ -59,6 +59,22 @@ class Requantizer {
     ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = round_one(acc[i], 0);
   }
 
+  // The same where all elements are of one channel.
+  template <int N>
+  void round_channel(I (&acc)[N], size_t channel) const {
+    if (!is_shift_) {
+      const typename V::F multiplier = V::set1_float(multiplier_[channel]);
+      ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = V::to_int(V::min(V::mul(V::to_float(acc[i]), multiplier), high_));
+      return;
+    }
+    const I bound = V::set1_32(bound_[channel]), half = V::set1_32(half_[channel]);
+    const I right = V::set1_32(right_[channel]), left = V::set1_32(left_[channel]);
+    ESPALIER_UNROLL for (int i = 0; i < N; ++i) {
+      const I bounded = V::max32(V::min32(acc[i], bound), V::sub32(V::zero(), bound));
+      acc[i] = V::shift_left(V::shift_right(V::add32(bounded, half), right), left);
+    }
+  }
+
   // Up to four vectors to bytes. 128-bit lane L of the result holds lane L of each vector in turn: V::in_order undoes that for vectors of
   // neighbours, and vectors that were made by unpacking bytes come out in order by themselves.
   I narrow(I a, I b, I c, I d) const {
