@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.keys import DEVICE_CLASS, DIGEST, ENTRYPOINT, NAME, Key
+from orchestrator.spec.keys import DEVICE_CLASS, DIGEST, ENTRYPOINT, NAME, NETWORK, Key
 
 _ENTRYPOINT = {"pattern": ENTRYPOINT, "pattern_words": '"module:callable"'}
+_NETWORK = {"pattern": NETWORK, "pattern_words": '"module:callable", or an ONNX file in the working directory'}
 _NAME = {"pattern": NAME, "pattern_words": "1 to 63 letters, digits, dots, dashes or underscores"}
 _CLASS = {"pattern": DEVICE_CLASS, "pattern_words": 'the name of a device class, or "*" for all'}
 _RATE = {"above": 0.0, "maximum": 10.0}
@@ -31,7 +32,13 @@ class DataSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    entrypoint: Annotated[str, Key("callable that returns the teacher, a torch module", **_ENTRYPOINT)]
+    entrypoint: Annotated[
+        str,
+        Key(
+            "callable that returns the teacher, a torch module; or an ONNX file, with `epochs: 0` to take it as it is",
+            **_NETWORK,
+        ),
+    ]
     checkpoint: Annotated[
         str | None,
         Key("weights to use instead of training", pattern=DIGEST, pattern_words='"sha256:" and 64 hex digits'),
@@ -44,7 +51,7 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    entrypoint: Annotated[str, Key("callable that returns the student, a torch module", **_ENTRYPOINT)]
+    entrypoint: Annotated[str, Key("callable that returns the student, a torch module; or an ONNX file", **_NETWORK)]
     epochs: Annotated[int, Key("passes over the train split", **_EPOCHS)] = 3
     batch_size: Annotated[int, Key("samples per step", **_BATCH)] = 128
     learning_rate: Annotated[float, Key("peak of the schedule", **_RATE)] = 0.05
