@@ -19,9 +19,29 @@ struct Vector256 {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);
       return;
     }
-    alignas(32) uint8_t all[kBytes];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(all), bytes);
-    __builtin_memcpy(out, all, count);
+    __m128i part = _mm256_castsi256_si128(bytes);
+    if (count & 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), part);
+      part = _mm256_extracti128_si256(bytes, 1);
+      out += 16;
+    }
+    if (count & 8) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(out), part);
+      part = _mm_srli_si128(part, 8);
+      out += 8;
+    }
+    uint64_t rest = static_cast<uint64_t>(_mm_cvtsi128_si64(part));
+    if (count & 4) {
+      const auto word = static_cast<uint32_t>(rest);
+      __builtin_memcpy(out, &word, 4);
+      rest >>= 32;
+      out += 4;
+    }
+    for (uint32_t i = 0; i < (count & 3); ++i, rest >>= 8) out[i] = static_cast<uint8_t>(rest);
+  }
+  static void store_halves(uint8_t* low, uint8_t* high, I bytes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm256_extracti128_si256(bytes, 1));
   }
   static I zero() { return _mm256_setzero_si256(); }
   static I set1_32(int32_t v) { return _mm256_set1_epi32(v); }

@@ -21,12 +21,11 @@ from orchestrator.compression.errors import CaptureError
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
     folded: set[str] = set()  # of two in a row neither can be trained on by itself
-    for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm | ir.Affine)]:
+    for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
         before = graph.producer(norm.inputs[0])
         if isinstance(before, ir.Weighted) and _is_private(graph, norm.inputs[0]) and _is_open(before):
-            before.unfolded = None
-            if isinstance(norm, ir.BatchNorm) and before.name not in folded:
-                before.unfolded = ir.Unfolded(before.weight, before.bias, norm)
+            goes_on_learning = not norm.fixed and before.name not in folded
+            before.unfolded = ir.Unfolded(before.weight, before.bias, norm) if goes_on_learning else None
             folded.add(before.name)
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)
@@ -61,7 +60,6 @@ def fold_factors(graph: ir.FloatGraph) -> None:
             continue
         if isinstance(before, ir.Weighted) and _is_open(before) and scale.factor != 0:
             _multiply(before, scale.factor)
-            before.unfolded = None
             _bypass(graph, scale)
         elif isinstance(before, ir.MatMul) and scale.factor > 0:
             before.factor *= scale.factor
@@ -70,7 +68,6 @@ def fold_factors(graph: ir.FloatGraph) -> None:
         before = graph.producer(product.inputs[0])
         if isinstance(before, ir.Weighted) and _is_open(before) and _is_private(graph, product.inputs[0]):
             _multiply(before, product.factor)
-            before.unfolded = None
             product.factor = 1.0
 
 
@@ -138,7 +135,7 @@ def _bypass(graph: ir.FloatGraph, node: ir.Node) -> None:
     ir.rename_reads(graph, {node.output: node.inputs[0]})
 
 
-def _as_convolution(norm: ir.BatchNorm | ir.Affine) -> ir.Conv:
+def _as_convolution(norm: ir.BatchNorm) -> ir.Conv:
     channels = len(norm.scale)
     return ir.Conv(
         name=norm.name,

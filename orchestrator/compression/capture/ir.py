@@ -104,7 +104,8 @@ class Linear(Weighted):
 class BatchNorm(Node):
     """gamma * (x - mean) / sqrt(variance + eps) + beta per channel, until it is folded.
 
-    `names` are those of weight, bias, mean and variance in the user's module.
+    `names` are those of weight, bias, mean and variance in the user's module. One that is `fixed` is a plain product
+    and sum: it never had statistics, so training must not give it any.
     """
 
     gamma: Tensor
@@ -113,6 +114,7 @@ class BatchNorm(Node):
     variance: Tensor
     eps: float
     names: tuple[str, str, str, str] = ("", "", "", "")
+    fixed: bool = False
 
     @property
     def scale(self) -> Tensor:
@@ -121,18 +123,6 @@ class BatchNorm(Node):
     @property
     def shift(self) -> Tensor:
         return self.beta - self.mean * self.scale
-
-    def compute(self, *inputs: Tensor) -> Tensor:
-        shape = (1, -1) + (1,) * (inputs[0].ndim - 2)
-        return inputs[0] * self.scale.view(shape) + self.shift.view(shape)
-
-
-@dataclass(kw_only=True, eq=False)
-class Affine(Node):
-    """x * scale + shift per channel, constants of the user's that are no statistics; folded like batch norm."""
-
-    scale: Tensor
-    shift: Tensor
 
     def compute(self, *inputs: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (inputs[0].ndim - 2)

@@ -84,6 +84,8 @@ class _Analysis:
                     self.fix(outputs)
                 return outputs
             case ir.BatchNorm():
+                if node.fixed:  # constants of the user's, which keep their width
+                    return self.fix(inputs[0])
                 for name in filter(None, node.names):
                     self.use(name, 0, inputs[0])
                 return inputs[0]
@@ -94,14 +96,7 @@ class _Analysis:
             case ir.Concat():
                 return np.concatenate(inputs)
             case (
-                ir.Affine()
-                | ir.MatMul()
-                | ir.LayerNorm()
-                | ir.Multiply()
-                | ir.Constant()
-                | ir.Reshape()
-                | ir.Permute()
-                | ir.Select()
+                ir.MatMul() | ir.LayerNorm() | ir.Multiply() | ir.Constant() | ir.Reshape() | ir.Permute() | ir.Select()
             ):
                 for ids in inputs:
                     self.fix(ids)
