@@ -10,6 +10,8 @@ from orchestrator.compression.rules.queries import Queries
 MOST_RULES, MOST_TREES, MOST_DEPTH = 2048, 256, 64
 """What docs/format.md allows a table."""
 
+_QUICK_WORK = 1 << 25  # rules, samples and features multiplied
+
 
 @dataclass(frozen=True, kw_only=True)
 class RuleBudget:
@@ -23,7 +25,8 @@ class RuleBudget:
     leaf_queries: a leaf with fewer samples than this is filled up.
     overgrow: rules to grow, of those allowed, before merging takes them back where fidelity suffers least.
     revisit: also earlier trees grow on, and all values are fitted after each step: best for a few dozen rules on a
-        few thousand samples. Without it one tree is finished after the other, many times faster.
+        few thousand samples. Without it one tree is finished after the other, many times faster. None: where it
+        takes seconds.
     ridge: pulls the leaves' values to 0.
     """
 
@@ -35,7 +38,7 @@ class RuleBudget:
     root_queries: int = 3000
     leaf_queries: int = 100
     overgrow: float = 1.25
-    revisit: bool = True
+    revisit: bool | None = None
     ridge: float = 0.5
 
     def __post_init__(self) -> None:
@@ -53,3 +56,7 @@ class RuleBudget:
             raise RecipeError("rules: queries and ridge must not be negative, samples_per_rule must be above 0")
         if not 1.0 <= self.overgrow <= 4.0:
             raise RecipeError(f"rules: overgrow must be within 1 and 4, found {self.overgrow!r}")
+
+    def revisits(self, samples: int, features: int) -> bool:
+        """`revisit`, or whether growth on so many samples, queries among them, would be quick enough for it."""
+        return self.rules * samples * features <= _QUICK_WORK if self.revisit is None else self.revisit

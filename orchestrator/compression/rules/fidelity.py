@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from orchestrator.compression.errors import DataError, FidelityError
 from orchestrator.compression.rules.forest import Float, Index, Int8
@@ -33,6 +34,8 @@ class Fidelity:
     samples: int
 
     def __str__(self) -> str:
+        if self.folds == 1:
+            return f"{100 * self.mean:.1f} % of {self.samples} held-out samples"
         return (
             f"{100 * self.mean:.1f} % of {self.samples} held-out samples ({self.repeats} x {self.folds} folds, "
             f"spread {100 * self.spread:.1f}, worst {100 * self.worst_repeat:.1f})"
@@ -67,6 +70,12 @@ def cross_validate(
         repeats=repeats,
         samples=len(x_NF),
     )
+
+
+def held_out(followed_N: npt.NDArray[np.bool_]) -> Fidelity:
+    """Of rules that were made once, on samples that they were not made from."""
+    share = float(followed_N.mean())
+    return Fidelity(mean=share, spread=0.0, worst_repeat=share, folds=1, repeats=1, samples=len(followed_N))
 
 
 def require_fidelity(fidelity: Fidelity, *, floor: float, rules: int) -> None:

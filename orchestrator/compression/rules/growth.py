@@ -48,6 +48,7 @@ class Growth:
     budget: RuleBudget
     teacher: Teacher | None
     rng: np.random.Generator
+    revisits: bool
     trees: list[_Growing] = field(default_factory=list)
     values: Float = field(default_factory=lambda: np.zeros((0, 0)))
     _known: dict[tuple[int, int], Split | None] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Growth:
         self._plant()
         while (step := self._best_step()) is not None:
             self._split(*step)
-            if self.budget.revisit:
+            if self.revisits:
                 self.values = self._refit(_STEPS_EACH)
         self.values = self._refit(_STEPS_LAST)
         return Forest(tuple(tree.finish(self.values) for tree in self.trees))
@@ -83,7 +84,7 @@ class Growth:
         steps: list[tuple[float, int, int, Condition]] = []
         room = self.budget.rules - self.rules
         for number, tree in enumerate(self.trees):
-            if not self.budget.revisit and number < len(self.trees) - 1:
+            if not self.revisits and number < len(self.trees) - 1:
                 continue
             for node, condition in enumerate(tree.conditions):
                 if condition is None and room >= 1 and tree.depths[node] < self.budget.depth:
@@ -124,7 +125,7 @@ class Growth:
         tree.at = np.where(here, left + (self.x[:, condition.feature] > condition.threshold), tree.at)
         for child in (left, left + 1):
             self._fill(number, child)
-            if not self.budget.revisit:
+            if not self.revisits:
                 self._step_towards_target(number, child)
 
     def _fill(self, number: int, node: int) -> None:
@@ -181,5 +182,6 @@ def grow(
         budget=replace(budget, rules=round(budget.rules * budget.overgrow)),
         teacher=teacher,
         rng=rng,
+        revisits=budget.revisits(len(x_NF) + len(asked_x), x_NF.shape[1]),
     )
     return growth.run(), growth

@@ -1,7 +1,9 @@
 """Rules that stand for a network, or in front of it, as one model.
 
 Takes the compressed network (an `Artifact`), since what rules follow and what they skip is what devices run. Growth
-reads the train split without its labels, the cascade's threshold the calibrate split with them.
+reads the first samples of the train split, without labels. A cascade's threshold is proven on the calibrate split and
+on train samples that growth did not see, with labels: there the network is better than it will be, having learnt them,
+so what rules seem to lose against it is too much rather than too little.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from orchestrator.compression.lower.model import serialise
 from orchestrator.compression.rules import cascade as cascades
 from orchestrator.compression.rules.cascade import CascadeFit
 from orchestrator.compression.rules.editing import Editing
-from orchestrator.compression.rules.fidelity import Fidelity, Fit, Predict, cross_validate, require_fidelity
+from orchestrator.compression.rules.fidelity import Fidelity, Predict, cross_validate, held_out, require_fidelity
 from orchestrator.compression.rules.fitting import fit_rules, runs_as
 from orchestrator.compression.rules.forest import Float, Forest, Int8
 from orchestrator.compression.rules.queries import Teacher
@@ -38,7 +40,7 @@ class NetworkRules:
 
     Attributes:
         artifact: rules alone, or rules and network where `cascade` is there.
-        fidelity: to the network, cross-validated on the train split.
+        fidelity: to the network; cross-validated for rules alone, else on the samples of the threshold.
         text: the rules to read, with these figures.
         table_bytes: nodes and scores of the answering table.
     """
@@ -62,6 +64,8 @@ def distill_rules(
         FidelityError: rules follow less than the floor, or may not answer as much as was asked.
     """
     require_samples(train, at_least=recipe.folds, what="growing rules")
+    beyond = slice(recipe.samples, recipe.samples + recipe.threshold_samples)
+    unseen = _joined(calibrate, train.take(beyond))
     train = train.take(slice(0, recipe.samples))
     tapped = Editing.of(network)
     features = tapped.finish(add_tap(tapped, recipe.features, recipe.pool))
@@ -70,16 +74,13 @@ def distill_rules(
     teacher = _input_teacher(network) if (recipe.features, recipe.pool) == (INPUT, 0) else None
     budget = recipe.budget
 
-    def fit(x: Int8, target: Float, fold_seed: int) -> Predict:
-        return runs_as(fit_rules(x, target, budget, teacher=teacher, seed=fold_seed), x)
-
-    fidelity = _validated(fit, x_NF, target_NC, recipe, seed)
     forest = fit_rules(x_NF, target_NC, budget, teacher=teacher, seed=seed)
     fitted = None
     if recipe.cascade is None:
+        fidelity = _validated(x_NF, target_NC, teacher, recipe, seed)
         artifact = _alone(network, forest, x_NF, recipe)
     else:
-        artifact, fitted = _in_front(network, forest, x_NF, calibrate, recipe)
+        artifact, fitted, fidelity = _in_front(network, forest, x_NF, unseen, recipe)
     artifact = _with_golden(artifact, calibrate if len(calibrate) else train)
     return NetworkRules(
         artifact=artifact,
@@ -91,10 +92,17 @@ def distill_rules(
     )
 
 
-def _validated(fit: Fit, x_NF: Int8, target_NC: Float, recipe: RulesRecipe, seed: int) -> Fidelity:
+def _validated(x_NF: Int8, target_NC: Float, teacher: Teacher | None, recipe: RulesRecipe, seed: int) -> Fidelity:
+    def fit(x: Int8, target: Float, fold_seed: int) -> Predict:
+        return runs_as(fit_rules(x, target, recipe.budget, teacher=teacher, seed=fold_seed), x)
+
     fidelity = cross_validate(fit, x_NF, target_NC, folds=recipe.folds, repeats=recipe.repeats, seed=seed)
     require_fidelity(fidelity, floor=recipe.fidelity_floor, rules=recipe.budget.rules)
     return fidelity
+
+
+def _joined(first: Split, second: Split) -> Split:
+    return Split(np.concatenate([first.inputs, second.inputs]), np.concatenate([first.labels, second.labels]))
 
 
 def _input_teacher(network: Artifact) -> Teacher:
@@ -123,10 +131,10 @@ def _alone(network: Artifact, forest: Forest, x_NF: Int8, recipe: RulesRecipe) -
 
 
 def _in_front(
-    network: Artifact, forest: Forest, x_NF: Int8, calibrate: Split, recipe: RulesRecipe
-) -> tuple[Artifact, CascadeFit]:
+    network: Artifact, forest: Forest, x_NF: Int8, unseen: Split, recipe: RulesRecipe
+) -> tuple[Artifact, CascadeFit, Fidelity]:
     assert recipe.cascade is not None
-    require_samples(calibrate, what="a cascade's threshold")
+    require_samples(unseen, what="a cascade's threshold")
     editing = Editing.of(network)
     labels, output = tuple(editing.model.output.labels), editing.model.output.activation
     operators = len(editing.model.operators)
@@ -147,14 +155,14 @@ def _in_front(
         output=answer_grid,
         name="rules.answer",
     )
-    says = run(editing.finish(answer), calibrate.inputs)
+    says = run(editing.finish(answer), unseen.inputs)
     confidence = cascades.add_confidence(editing, answer, cascades.choose_temperature(says, grid.scale))
-    sure = run(editing.finish(confidence), calibrate.inputs).max(axis=1)
-    wanted = run(network, calibrate.inputs).argmax(axis=1)
+    sure = run(editing.finish(confidence), unseen.inputs).max(axis=1)
+    wanted = run(network, unseen.inputs).argmax(axis=1)
     fitted = cascades.fit_threshold(
         sure,
-        says.argmax(axis=1) == calibrate.labels,
-        wanted == calibrate.labels,
+        says.argmax(axis=1) == unseen.labels,
+        wanted == unseen.labels,
         most_drop=recipe.cascade.most_drop,
         least_answered=recipe.cascade.least_answered,
         confidence=recipe.cascade.confidence,
@@ -162,7 +170,8 @@ def _in_front(
     order = np.argsort(-np.bincount(says.argmax(axis=1), minlength=says.shape[1]), kind="stable")
     gate = cascades.add_gate(editing, confidence, fitted.threshold, order)
     selected = cascades.add_select(editing, gate, answer, output, after=after, operators=operators)
-    return editing.finish(selected, labels), fitted
+    fidelity = held_out(says.argmax(axis=1) == wanted)
+    return editing.finish(selected, labels), fitted, fidelity
 
 
 def _with_golden(bare: Artifact, samples: Split) -> Artifact:

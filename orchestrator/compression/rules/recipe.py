@@ -40,9 +40,10 @@ class RulesRecipe:
     budget: how many rules, and how they are found.
     features: "input", or the operator of the network whose output they read.
     pool: average that map down to `pool` x `pool`; 0 reads it as it is.
-    fidelity_floor: least share of held-out samples on which they must say what the network says.
+    fidelity_floor: least share of held-out samples on which rules without a network behind them must say what it says.
     folds, repeats: of the cross-validation behind that.
     samples: of the train split that are looked at, from its start.
+    threshold_samples: further ones that prove a cascade's threshold, beside the calibrate split.
     cascade: rules in front of the network; without one they replace it.
     version: of this dataclass's meaning.
     """
@@ -54,6 +55,7 @@ class RulesRecipe:
     folds: int = 5
     repeats: int = 3
     samples: int = 10_000
+    threshold_samples: int = 20_000
     cascade: CascadeRecipe | None = None
     version: int = RULES_VERSION
 
@@ -62,8 +64,13 @@ class RulesRecipe:
             raise RecipeError(f"rules version {self.version} is not known; this release reads {RULES_VERSION}")
         if not 0 <= self.fidelity_floor <= 1:
             raise RecipeError(f"rules: fidelity_floor must be within 0 and 1, found {self.fidelity_floor!r}")
-        if self.folds < 2 or self.repeats < 1 or self.samples < self.folds or self.pool < 0:
-            raise RecipeError("rules: at least 2 folds, 1 repeat, as many samples as folds, and no negative pool")
+        if (
+            self.folds < 2
+            or self.repeats < 1
+            or self.samples < self.folds
+            or min(self.pool, self.threshold_samples) < 0
+        ):
+            raise RecipeError("rules: at least 2 folds, 1 repeat, as many samples as folds, nothing negative")
 
     def to_json(self) -> str:
         """The same recipe always gives the same text."""

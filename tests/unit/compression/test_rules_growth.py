@@ -144,6 +144,17 @@ def test_merging_keeps_to_the_budget_and_gives_up_no_fidelity_for_nothing(seed: 
     assert weight[unforced.predict(x) == wanted].sum() >= 0.99 * weight[grown.predict(x) == wanted].sum()
 
 
+def test_one_tree_after_the_other_is_nearly_as_good_and_chosen_where_samples_are_many() -> None:
+    x, fresh = (samples(np.random.default_rng(seed), 1500, 6) for seed in (10, 11))
+    for revisit in (True, False):
+        budget = RuleBudget(rules=16, trees=4, depth=3, queries=Queries.NONE, overgrow=1.0, revisit=revisit)
+        forest = fit_rules(x, nested_rule(x), budget)
+        assert forest.rules <= 16
+        assert (forest.predict(fresh) == nested_rule(fresh).argmax(axis=1)).mean() > 0.95
+    assert RuleBudget().revisits(3500, 30)
+    assert not RuleBudget(rules=192).revisits(12_000, 512)
+
+
 @pytest.mark.parametrize("trees", [1, 5])
 def test_what_is_lowered_says_what_was_grown(trees: int) -> None:
     x = samples(np.random.default_rng(6), 800, 7)
