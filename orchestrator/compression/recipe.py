@@ -47,7 +47,7 @@ class QuantizedTraining:
 
     Attributes:
         epochs: passes over the train split; batch norm stays live for the first part of them.
-        learning_rate: peak of the schedule, of the weights; steps and offsets of grids learn at a share of it.
+        learning_rate: peak of the schedule, of the weights; steps and offsets of grids learn at shares of it.
         temperature, alpha: of the distillation loss, see `training.distillation`; alpha 1 needs no labels.
     """
 

@@ -99,14 +99,6 @@ class QuantizedNetwork(nn.Module):
         low, high = (float(grid.dequantize(torch.tensor(grid.bound(end)))) for end in (node.low, node.high))
         return x.clamp(low, high)
 
-    def grid_parameters(self) -> list[nn.Parameter]:
-        """Steps and offsets, of feature maps and weights."""
-        return [
-            parameter
-            for name, parameter in self.named_parameters()
-            if name.rpartition(".")[2] in ("log2_step", "zero_point")
-        ]
-
 
 def _open(node: ir.Node) -> ir.Node:
     """Without its clamp."""

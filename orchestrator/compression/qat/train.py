@@ -27,7 +27,8 @@ from orchestrator.compression.training.loop import Schedule, one_cycle
 from orchestrator.compression.training.objectives import distillation_loss
 from orchestrator.datasets.splits import Split
 
-_GRID_SHARE = 0.3  # of the learning rate, for steps and offsets of grids
+_STEP_SHARE = 0.3  # of the learning rate, for the logarithms of steps
+_OFFSET_SHARE = 10.0  # and for offsets, whose unit is a whole grid point
 _FROZEN_SHARE = 0.25  # of all steps, at the end: batch norm as it will be folded
 _STARTING_SHARE = 0.1  # of the time: calibration and the teacher's answers
 
@@ -169,7 +170,8 @@ def _minimise(
 
 
 def _optimizer(network: QuantizedNetwork) -> torch.optim.Adam:
-    grids = network.grid_parameters()
-    known = {id(parameter) for parameter in grids}
-    weights = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    return torch.optim.Adam([{"params": weights, "share": 1.0}, {"params": grids, "share": _GRID_SHARE}], lr=0.0)
+    shares: dict[float, list[nn.Parameter]] = {1.0: [], _STEP_SHARE: [], _OFFSET_SHARE: []}
+    by_name = {"log2_step": _STEP_SHARE, "zero_point": _OFFSET_SHARE}
+    for name, parameter in network.named_parameters():
+        shares[by_name.get(name.rpartition(".")[2], 1.0)].append(parameter)
+    return torch.optim.Adam([{"params": group, "share": share} for share, group in shares.items() if group], lr=0.0)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ from tests.unit.compression.networks import EveryOperator
 Trained = Callable[[str], nn.Module]
 Engine = Callable[[QuantizedGraph], np.ndarray]
 
-SHORT = QuantizedTraining(epochs=3, batch_size=64, learning_rate=3e-3)
+SHORT = QuantizedTraining(epochs=2, batch_size=64, learning_rate=3e-3)
 
 
 def two_bits(scheme: Scheme, training: QuantizedTraining = SHORT) -> Recipe:
@@ -54,38 +54,40 @@ class Kept:
             raise KeyboardInterrupt
 
 
-@pytest.fixture(scope="module")
+@dataclass(frozen=True)
+class Learned:
+    """A trained graph, and what the network that was trained answers, on its output's grid."""
+
+    scheme: Scheme
+    graph: QuantizedGraph
+    answers: np.ndarray
+
+
+@pytest.fixture(scope="module", params=list(Scheme))
 def learned(
-    _trained: dict[str, nn.Module], digits: Splits, preprocessing: Preprocessing
-) -> dict[Scheme, tuple[QuantizedGraph, np.ndarray]]:
-    """By scheme: the trained graph, and what the network that was trained answers, on its output's grid."""
-    found = {}
-    for scheme in Scheme:
-        kept = Kept()
-        graph = train_quantized(
-            _trained["residual"], digits.train, digits.calibrate, two_bits(scheme),
-            preprocessing=preprocessing, checkpoints=kept,
-        )  # fmt: skip
-        start = starting_point(_trained["residual"], digits.calibrate, two_bits(scheme), preprocessing=preprocessing)
-        network = QuantizedNetwork(start)
-        assert kept.saved is not None
-        load_checkpoint(network, kept.saved.weights)
-        with torch.no_grad():
-            answers = network.eval()(images_to_tensor(digits.certify.inputs, preprocessing))
-        grid = graph.grids[graph.graph.output]
-        found[scheme] = (graph, torch.round(answers.to(torch.float64) / grid.scale).numpy() + grid.zero_point)
-    return found
+    request: pytest.FixtureRequest, _trained: dict[str, nn.Module], digits: Splits, preprocessing: Preprocessing
+) -> Learned:
+    scheme: Scheme = request.param
+    recipe, network, kept = two_bits(scheme), _trained["residual"], Kept()
+    graph = train_quantized(
+        network, digits.train, digits.calibrate, recipe, preprocessing=preprocessing, checkpoints=kept
+    )
+    trained = QuantizedNetwork(starting_point(network, digits.calibrate, recipe, preprocessing=preprocessing))
+    assert kept.saved is not None
+    load_checkpoint(trained, kept.saved.weights)
+    with torch.no_grad():
+        answers = trained.eval()(images_to_tensor(digits.certify.inputs, preprocessing))
+    grid = graph.grids[graph.graph.output]
+    return Learned(scheme, graph, torch.round(answers.to(torch.float64) / grid.scale).numpy() + grid.zero_point)
 
 
-@pytest.mark.parametrize("scheme", list(Scheme))
 def test_the_engine_answers_what_the_trained_network_answered(
-    learned: dict[Scheme, tuple[QuantizedGraph, np.ndarray]],
+    learned: Learned,
     digits: Splits,
     preprocessing: Preprocessing,
-    scheme: Scheme,
 ) -> None:
     """The integer simulation to the last bit; the float32 one but for sums that fall on a tie, by one step at most."""
-    graph, answers = learned[scheme]
+    graph, answers, scheme = learned.graph, learned.answers, learned.scheme
     artifact = build(graph, digits.calibrate, name="digits", preprocessing=preprocessing, labels=digits.labels)
     simulated = graph.run(images_to_tensor(digits.certify.inputs, preprocessing)).numpy()
     for path in available_paths():
@@ -95,19 +97,17 @@ def test_the_engine_answers_what_the_trained_network_answered(
     assert np.mean(simulated == answers) > (0.999 if scheme is Scheme.POWER_OF_TWO else 0.99)
 
 
-@pytest.mark.parametrize("scheme", list(Scheme))
 def test_two_bits_that_are_learned_keep_accuracy_and_stay_nearer_to_the_float_network_than_rounded_ones(
     trained: Trained,
-    learned: dict[Scheme, tuple[QuantizedGraph, np.ndarray]],
+    learned: Learned,
     digits: Splits,
     preprocessing: Preprocessing,
-    scheme: Scheme,
 ) -> None:
+    graph, scheme = learned.graph, learned.scheme
     network = trained("residual")
     fp32 = evaluate_network(network, digits.certify, preprocessing=preprocessing).accuracy
     nearest = replace(two_bits(scheme), rounding=Rounding.NEAREST)
     untrained = starting_point(network, digits.calibrate, nearest, preprocessing=preprocessing)
-    graph = learned[scheme][0]
     artifact = build(graph, digits.calibrate, name="digits", preprocessing=preprocessing, labels=digits.labels)
     assert evaluate(artifact, digits.certify).accuracy > fp32 - 0.03
     wanted = predict_logits(network, digits.certify.inputs, preprocessing).log_softmax(dim=1)
