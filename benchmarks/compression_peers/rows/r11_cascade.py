@@ -34,7 +34,7 @@ class Tap:
     pool: int
 
 
-TAPS = {"resnet8": Tap("add_1", 4), "ds-cnn": Tap("features.2.1.0", 4)}
+TAPS = {"resnet8": Tap("add_1", 4), "ds-cnn": Tap("features.3.1.0", 3)}
 BUDGET = RuleBudget(rules=192, trees=48, depth=3, queries=Queries.NONE, overgrow=1.0, revisit=False)
 
 
