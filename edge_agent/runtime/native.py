@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from edge_agent.errors import ConfigError, InputError, ModelFormatError
+from edge_agent.errors import ConfigError, ModelFormatError
 from edge_agent.runtime.digest import BlobReader
 
 try:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.runtime.graph import Graph
-
-    BytesLike = bytes | bytearray | memoryview
 
 
 def paths() -> tuple[str, ...]:
@@ -55,6 +53,13 @@ class NativeEngine:
         self.path = self._model.path
         self.arena_bytes = self._model.arena_bytes
         self.weight_bytes = self._model.weight_bytes
+        # Without frames of Python in between: a small network takes less than such a frame.
+        self.infer_raw = self._model.infer_raw
+        self.infer_float = self._model.infer_float
+        self.infer_batch = self._model.infer_batch
+        self.trace = self._model.trace
+        self.profile = self._model.profile
+        self.dequantize = self._model.dequantize
 
     @cached_property
     def graph(self) -> Graph:
@@ -62,36 +67,3 @@ class NativeEngine:
         from edge_agent.runtime.model import parse_model
 
         return parse_model(self._data)
-
-    def infer_raw(self, x: BytesLike) -> bytes:
-        try:
-            return self._model.infer(x, True)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def infer_float(self, x: BytesLike) -> bytes:
-        try:
-            return self._model.infer(x, False)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def infer_batch(self, x: BytesLike, *, raw: bool) -> bytes:
-        try:
-            return self._model.infer_batch(x, raw)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def trace(self, x: BytesLike, *, raw: bool) -> list[bytes]:
-        try:
-            return self._model.trace(x, raw)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def profile(self, x: BytesLike, *, raw: bool) -> list[int]:
-        try:
-            return self._model.profile(x, raw)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    def dequantize(self, q: BytesLike) -> bytes:
-        return self._model.dequantize(q)

@@ -10,6 +10,7 @@ from orchestrator.cli.config import config
 from orchestrator.cli.decisions import decisions
 from orchestrator.cli.devices import devices
 from orchestrator.cli.exit_codes import EXIT_CODES
+from orchestrator.cli.export import add_export
 from orchestrator.cli.jobs import jobs
 from orchestrator.cli.models import models
 from orchestrator.cli.pareto import add_pareto
@@ -41,6 +42,7 @@ def main() -> None:
 add_up(main)
 add_submit(main)
 add_pareto(models)
+add_export(models)
 for group in (jobs, models, devices, rollouts, policies, decisions, telemetry, config):
     main.add_command(group)
 

@@ -12,7 +12,7 @@ from orchestrator.cli.words import ago, milliseconds, percent, short, size, when
 
 @click.group()
 def models() -> None:
-    """Published models: list, show, watch; and the fronts they were chosen from."""
+    """Published models: list, show, watch, export; and the fronts they were chosen from."""
 
 
 def _accuracy(model: Row) -> str:

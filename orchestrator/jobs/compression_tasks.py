@@ -21,6 +21,7 @@ from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.prune.blocks import BlockPruning, prune_blocks_and_recover
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
@@ -156,19 +157,57 @@ def _class_name(splits: Splits, label: int) -> str:
 def pruned(
     context: TaskContext, order: PruneOrder, network: nn.Module, splits: Splits, returned: RepairData | None
 ) -> nn.Module:
-    """Without channels, and trained back under the teacher."""
+    """Without channels, with blocks of zeros, or both; trained back under the teacher after each."""
     preprocessing = Preprocessing.of(splits)
-    fraction, epochs = order.spec.macs_fraction, order.spec.epochs
-    narrower = prune_channels(
-        network, splits.train, preprocessing=preprocessing, macs_fraction=fraction, seed=order.seed
+    teacher = load_network(order.teacher, context.control_plane()) if order.spec.epochs else None
+    if order.spec.macs_fraction is not None:
+        network = _narrower(context, order, network, teacher, splits, returned)
+    if order.spec.block_sparsity is None:
+        return network
+    blocks = BlockPruning(
+        sparsity=order.spec.block_sparsity,
+        block_rows=order.spec.block_rows,
+        epochs=order.spec.epochs,
+        temperature=order.learning.temperature,
+        alpha=order.learning.alpha,
+        batch_size=order.learning.batch_size,
+        seed=order.seed,
     )
-    if epochs:
+    return prune_blocks_and_recover(
+        network,
+        splits.train,
+        blocks,
+        preprocessing=preprocessing,
+        teacher=teacher,
+        extra=returned.train if returned else None,
+        on_progress=context.report.part(0.1, 0.5),
+    ).model
+
+
+def _narrower(
+    context: TaskContext,
+    order: PruneOrder,
+    network: nn.Module,
+    teacher: nn.Module | None,
+    splits: Splits,
+    returned: RepairData | None,
+) -> nn.Module:
+    preprocessing = Preprocessing.of(splits)
+    assert order.spec.macs_fraction is not None
+    narrower = prune_channels(
+        network,
+        splits.train,
+        preprocessing=preprocessing,
+        macs_fraction=order.spec.macs_fraction,
+        seed=order.seed,
+    )
+    if teacher is not None:
         distill(
             narrower,
-            load_network(order.teacher, context.control_plane()),
+            teacher,
             splits.train,
             preprocessing=preprocessing,
-            epochs=epochs,
+            epochs=order.spec.epochs,
             temperature=order.learning.temperature,
             alpha=order.learning.alpha,
             batch_size=order.learning.batch_size,

@@ -61,10 +61,11 @@ def with_narrower(candidates: Sequence[CandidateSpec]) -> tuple[CandidateSpec, .
     names = {candidate.name for candidate in candidates}
     narrower = []
     for candidate in pruned or candidates:
-        before = candidate.prune or PruneSpec(macs_fraction=1.0 - 1e-9)
+        before = candidate.prune or PruneSpec()
         name = f"{candidate.name}-narrower"[:63]
         if name not in names:
-            prune = PruneSpec(macs_fraction=before.macs_fraction * NARROWER, epochs=max(before.epochs, 1))
+            kept = 1.0 - 1e-9 if before.macs_fraction is None else before.macs_fraction
+            prune = replace(before, macs_fraction=kept * NARROWER, epochs=max(before.epochs, 1))
             narrower.append(replace(candidate, name=name, prune=prune))
     return (*candidates, *narrower)
 

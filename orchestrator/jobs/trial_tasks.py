@@ -13,7 +13,6 @@ from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.pipeline import compress, quantize_network
-from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.recipe import Rounding
 from orchestrator.datasets import Split, Splits
 from orchestrator.jobs.compression_tasks import pruned, put_artifact
@@ -53,13 +52,14 @@ def outline_candidate(context: TaskContext, order: CandidateOrder, splits: Split
     control_plane = context.control_plane()
     network = load_network(order.network, control_plane)
     if order.spec.prune is not None:
-        network = prune_channels(
-            network,
-            splits.train,
-            preprocessing=Preprocessing.of(splits),
-            macs_fraction=order.spec.prune.macs_fraction,
+        untrained = PruneOrder(
+            spec=replace(order.spec.prune, epochs=0),
+            network=order.network,
+            teacher=order.teacher,
+            learning=order.learning,
             seed=order.seed,
         )
+        network = pruned(context, untrained, network, splits, None)
     recipe = replace(
         recipe_for(order.spec.quantize, seed=order.seed),
         rounding=Rounding.NEAREST,

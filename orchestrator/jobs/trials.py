@@ -104,7 +104,7 @@ class TrialMaker:
 
     def _parameters(self, spec: CandidateSpec) -> dict[str, Any]:
         return {
-            "prune": None if spec.prune is None else spec.prune.macs_fraction,
+            "prune": None if spec.prune is None else {**asdict(spec.prune), "epochs": 0},
             "quantize": asdict(spec.quantize),
             "model_name": self.model_name,
         }

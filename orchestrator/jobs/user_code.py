@@ -17,6 +17,7 @@ from torch import nn
 
 from orchestrator.datasets import DatasetError, Splits
 from orchestrator.jobs.errors import UserCodeError
+from orchestrator.onnx.errors import OnnxError, OnnxMissingError
 
 _OURS = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -27,10 +28,21 @@ def load_splits(entrypoint: str, arguments: Mapping[str, Any]) -> Splits:
 
 
 def build_network(entrypoint: str, *, seed: int) -> nn.Module:
-    """A network as the user's callable makes it, with weights drawn from `seed`."""
+    """A network as the user's callable makes it, with weights drawn from `seed`; or from an ONNX file, with its own."""
+    if entrypoint.endswith(".onnx"):
+        return _read_network(entrypoint)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _checked(entrypoint, _call(entrypoint, lambda build: build()), nn.Module)
+
+
+def _read_network(file: str) -> nn.Module:
+    from orchestrator.compression.from_onnx import load_network
+
+    try:
+        return load_network(Path(file)).train()
+    except (OnnxError, OnnxMissingError) as error:
+        raise UserCodeError(f"{file}: {error}") from error
 
 
 def _call(entrypoint: str, use: Callable[[Any], Any]) -> Any:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.keys import DEVICE_CLASS, DIGEST, ENTRYPOINT, NAME, Key
+from orchestrator.spec.keys import DEVICE_CLASS, DIGEST, ENTRYPOINT, NAME, NETWORK, Key
 
 _ENTRYPOINT = {"pattern": ENTRYPOINT, "pattern_words": '"module:callable"'}
+_NETWORK = {"pattern": NETWORK, "pattern_words": '"module:callable", or an ONNX file in the working directory'}
 _NAME = {"pattern": NAME, "pattern_words": "1 to 63 letters, digits, dots, dashes or underscores"}
 _CLASS = {"pattern": DEVICE_CLASS, "pattern_words": 'the name of a device class, or "*" for all'}
 _RATE = {"above": 0.0, "maximum": 10.0}
@@ -31,7 +32,13 @@ class DataSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherSpec:
-    entrypoint: Annotated[str, Key("callable that returns the teacher, a torch module", **_ENTRYPOINT)]
+    entrypoint: Annotated[
+        str,
+        Key(
+            "callable that returns the teacher, a torch module; or an ONNX file, with `epochs: 0` to take it as it is",
+            **_NETWORK,
+        ),
+    ]
     checkpoint: Annotated[
         str | None,
         Key("weights to use instead of training", pattern=DIGEST, pattern_words='"sha256:" and 64 hex digits'),
@@ -44,7 +51,7 @@ class TeacherSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    entrypoint: Annotated[str, Key("callable that returns the student, a torch module", **_ENTRYPOINT)]
+    entrypoint: Annotated[str, Key("callable that returns the student, a torch module; or an ONNX file", **_NETWORK)]
     epochs: Annotated[int, Key("passes over the train split", **_EPOCHS)] = 3
     batch_size: Annotated[int, Key("samples per step", **_BATCH)] = 128
     learning_rate: Annotated[float, Key("peak of the schedule", **_RATE)] = 0.05
@@ -56,8 +63,24 @@ class StudentSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneSpec:
-    macs_fraction: Annotated[float, Key("multiply-accumulates to keep, of those before", above=0.0, below=1.0)]
+    """Channels go, or blocks of weights, or first the one and then the other."""
+
+    macs_fraction: Annotated[
+        float | None, Key("multiply-accumulates to keep by removing channels, of those before", above=0.0, below=1.0)
+    ] = None
+    block_sparsity: Annotated[
+        float | None, Key("share of the weights' blocks that become zero and are skipped", above=0.0, below=1.0)
+    ] = None
+    block_rows: Annotated[
+        Literal[4, 8, 16] | None, Key("output channels of a block; without it, by the width of the layer")
+    ] = None
     epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.macs_fraction is None and self.block_sparsity is None:
+            yield "macsFraction", "needs `macsFraction`, `blockSparsity`, or both"
+        if self.block_rows is not None and self.block_sparsity is None:
+            yield "blockRows", "goes with `blockSparsity`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +151,7 @@ class RulesSpec:
 @dataclass(frozen=True, kw_only=True)
 class CandidateSpec:
     name: Annotated[str, Key("unique in the job", **_NAME)]
-    prune: Annotated[PruneSpec | None, Key("channel pruning before quantization")] = None
+    prune: Annotated[PruneSpec | None, Key("what is pruned before quantization")] = None
     quantize: Annotated[QuantizeSpec, Key("how weights and activations become integers")] = QuantizeSpec()
     rules: Annotated[RulesSpec | None, Key("rules in place of the network, or in front of it")] = None
 

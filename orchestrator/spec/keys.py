@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 ENTRYPOINT = r"[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*"
+NETWORK = rf"{ENTRYPOINT}|(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./-]*\.onnx"
 NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 DEVICE_CLASS = rf"\*|{NAME}"
 DIGEST = r"sha256:[0-9a-f]{64}"

@@ -19,6 +19,7 @@ from orchestrator.records import Candidate, Decision, JobState, Measurement, Pub
 from orchestrator.store import Session
 from protos import model_pb2
 from tests.control_plane import RunningControlPlane, control_plane, digest_of, records
+from tests.models import linear_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = ROOT / "examples" / "digits"
@@ -134,6 +135,27 @@ async def test_devices_telemetry_and_samples(plane: RunningControlPlane) -> None
     assert deleted.document == {"device_id": "porch", "deleted": 0}
     unconfirmed = await espalier(plane, "devices", "samples", "delete", "porch", "--format", "json")
     assert unconfirmed.code == ExitCode.USAGE
+
+
+async def test_a_model_is_exported_as_onnx_and_as_files(plane: RunningControlPlane, tmp_path: Path) -> None:
+    built = linear_model()
+    digest = built.ref.digest
+    for payload in built.files.values():
+        await plane.client.blobs.put(payload)
+    model = PublishedModel(
+        digest=digest, name="digits", size_bytes=4000, file_bytes=1000, published_at_ms=1, job_id="job-1"
+    )
+    await plane.database.write(lambda session: session.models.put(model))
+    as_onnx = await espalier(plane, "models", "export", digest[:8], str(tmp_path / "m.onnx"), "--format", "json")
+    assert as_onnx.code == ExitCode.OK, as_onnx.stderr
+    assert "ONNX Runtime agrees on " in as_onnx.document["result"]
+    assert (tmp_path / "m.onnx").stat().st_size > 100
+    files = await espalier(plane, "models", "export", digest[:8], str(tmp_path / "files"), "--as", "files")
+    assert files.code == ExitCode.OK, files.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "files").iterdir()} == built.files
+    nowhere = await espalier(plane, "models", "export", digest[:8], str(tmp_path / "absent" / "m.onnx"))
+    assert nowhere.code == ExitCode.REFUSED
+    assert "cannot be written" in nowhere.stderr
 
 
 async def test_models_rollouts_and_decisions(plane: RunningControlPlane) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from edge_agent.runtime import check_golden
-from orchestrator.compression.evaluation import evaluate
+from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.datasets import Split
 from orchestrator.datasets.digits import load_digits
 from orchestrator.jobs.cluster import EmbeddedCluster
@@ -19,7 +24,8 @@ from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
 from orchestrator.records import JobState
 from orchestrator.store import Session
 from protos import fleet_pb2
-from tests.job_plane import JobPlane, job_plane, small_cluster, spec
+from tests.job_plane import WORKLOAD, JobPlane, job_plane, small_cluster, spec
+from tests.unit.compression.onnx_files import exported
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -95,6 +101,33 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     again = await plane.submit(spec(candidates=candidates, rollout={"auto": False}))
     assert (await plane.end_of(again)).chosen == job.chosen
     assert await plane.stages(again) == []  # every stage was there already, the certificate too
+
+
+@pytest.mark.slow
+async def test_a_job_takes_its_teacher_from_an_onnx_file_as_it_is_and_compresses_it(
+    plane: JobPlane, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10))
+    splits = load_digits()
+    preprocessing = Preprocessing.of(splits)
+    train_classifier(
+        network, splits.train, preprocessing=preprocessing, epochs=3, batch_size=32, learning_rate=0.1, seed=0
+    )
+    folder = shutil.copytree(WORKLOAD, tmp_path / "workload")
+    (folder / "teacher.onnx").write_bytes(exported(network, (1, 8, 8)))
+
+    job_id = await plane.submit(
+        spec(teacher={"entrypoint": "teacher.onnx", "epochs": 0}, student=None), working_dir=folder
+    )
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    statements = await plane.statements(job.chosen[0].model_digest)
+    certificate = next(s.certificate for s in statements if s.HasField("certificate"))
+    assert (
+        certificate.teacher_correct
+        == evaluate_network(network, splits.certify, preprocessing=preprocessing).correct.sum()
+    )
 
 
 @pytest.mark.slow

@@ -50,6 +50,13 @@ char* data_of(nb::bytes& bytes) { return PyBytes_AS_STRING(bytes.ptr()); }
   throw nb::value_error(message);
 }
 
+// Raises what callers of an engine expect, so that calls need no frame of Python around them.
+[[noreturn]] void fail_input(const std::string& message) {
+  const nb::object type = nb::module_::import_("edge_agent.errors").attr("InputError");
+  PyErr_SetString(type.ptr(), message.c_str());
+  throw nb::python_error();
+}
+
 void check_model(nb::handle data) {
   const View view(data);
   char message[256] = "";
@@ -123,14 +130,14 @@ class Model {
 
   nb::bytes infer(nb::handle x, bool raw) {
     const View input(x);
-    if (input.bytes().size != sample_bytes(raw)) throw nb::value_error(size_message(input.bytes().size, raw).c_str());
+    if (input.bytes().size != sample_bytes(raw)) fail_input(size_message(input.bytes().size, raw));
     return run(input.bytes(), raw, 1);
   }
 
   nb::bytes infer_batch(nb::handle x, bool raw) {
     const View input(x);
     const size_t size = input.bytes().size;
-    if (size % sample_bytes(raw) != 0) throw nb::value_error(size_message(size, raw).c_str());
+    if (size % sample_bytes(raw) != 0) fail_input(size_message(size, raw));
     return run(input.bytes(), raw, size / sample_bytes(raw));
   }
 
@@ -146,7 +153,7 @@ class Model {
       const std::lock_guard<std::mutex> lock(mutex_);
       status = espalier_trace(session_.get(), input.bytes(), raw, keep, &outputs);
     }
-    if (status != ESPALIER_OK) fail(status, input_message(input.bytes().size, raw).c_str());
+    if (status != ESPALIER_OK) fail_input(input_message(input.bytes().size, raw));
     nb::list list;
     for (const std::string& output : outputs) list.append(nb::bytes(output.data(), output.size()));
     return list;
@@ -161,7 +168,7 @@ class Model {
       const std::lock_guard<std::mutex> lock(mutex_);
       status = espalier_profile(session_.get(), input.bytes(), raw, ns.data(), ns.size());
     }
-    if (status != ESPALIER_OK) fail(status, input_message(input.bytes().size, raw).c_str());
+    if (status != ESPALIER_OK) fail_input(input_message(input.bytes().size, raw));
     return ns;
   }
 
@@ -195,7 +202,7 @@ class Model {
       const std::lock_guard<std::mutex> lock(mutex_);
       status = espalier_run(session_.get(), input, raw, output, output_size);
     }
-    if (status != ESPALIER_OK) fail(status, input_message(input.size, raw).c_str());
+    if (status != ESPALIER_OK) fail_input(input_message(input.size, raw));
     return result;
   }
 
@@ -232,14 +239,16 @@ NB_MODULE(_engine, m) {
       .def_prop_ro("path", &Model::path)
       .def_prop_ro("arena_bytes", &Model::arena_bytes)
       .def_prop_ro("weight_bytes", &Model::weight_bytes)
-      .def("infer", &Model::infer)
-      .def("infer_batch", &Model::infer_batch)
-      .def("trace", &Model::trace)
+      .def("infer_raw", [](Model& self, nb::handle x) { return self.infer(x, true); }, nb::arg("x"))
+      .def("infer_float", [](Model& self, nb::handle x) { return self.infer(x, false); }, nb::arg("x"))
+      .def("infer_batch", &Model::infer_batch, nb::arg("x"), nb::kw_only(), nb::arg("raw"))
+      .def("trace", &Model::trace, nb::arg("x"), nb::kw_only(), nb::arg("raw"))
       .def("profile",
            [](Model& self, nb::handle x, bool raw) {
              nb::list list;
              for (const uint64_t ns : self.profile(x, raw)) list.append(ns);
              return list;
-           })
-      .def("dequantize", &Model::dequantize);
+           },
+           nb::arg("x"), nb::kw_only(), nb::arg("raw"))
+      .def("dequantize", &Model::dequantize, nb::arg("q"));
 }

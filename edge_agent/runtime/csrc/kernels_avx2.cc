@@ -5,7 +5,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_matmul.h"
 #include "vector_packed.h"
+#include "vector_sequence.h"
 #include "vector_sparse.h"
 #include "vector_sparse_256.h"
 
@@ -19,10 +21,21 @@ struct V : Vector256 {
   using Weights = Pairs;
   using Quads = Pairs;
   static constexpr int kMaxBlocks = 2;
-  static constexpr int kChains = 4, kDepthwiseTile = 1;
-  // 16 registers: sums, a block's weights twice, one broadcast twice.
+  static constexpr int kDepthwiseTile = 1;
+  // 16 registers: sums, a block's weights, one broadcast, one product.
   static constexpr int tile_m(int blocks) { return blocks == 2 ? 4 : 8; }
 
+  // The matrix product's: two bytes of K as int16.
+  static constexpr uint32_t kWideRun = 2;
+  static I wide_weights(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
+  static void widen(const uint8_t* x, uint32_t bytes, uint8_t* out) {
+    for (uint32_t i = 0; i < bytes; i += 16) {
+      const __m128i narrow = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x + i));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 2 * i), _mm256_cvtepu8_epi16(narrow));
+    }
+  }
+
+  // Depthwise and sparse convolution's: four taps, or four of K.
   static Weights weights(const int8_t* p) { return weights_of(load(p)); }
   static Weights weights_of(I w) {
     return {_mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8), _mm256_srai_epi16(w, 8)};
@@ -41,13 +54,17 @@ const PackedKernels kPacked = vector_packed_kernels<V>();
 const SparseKernels kSparse = {2, 8, {1.0f, 8, 25}, {1.45f, 0, 50}, {1.2f, 0, 50},
                                vector_sparse_scratch<Sparse256<V>>, vector_sparse_gemm<Sparse256<V>>};
 
+const SequenceKernels kSequence = {
+    vector_matmul_scratch_bytes<V>, vector_matmul<V>, vector_softmax<V>, vector_layer_norm<V>, vector_multiply<V>,
+};
+
 }  // namespace
 
 const Kernels kAvx2 = {
     "avx2",
     cpu_has_avx2,
     false,
-    {V::kLanes, 4, V::kMaxBlocks, false},
+    {V::kLanes, V::kWideRun, V::kMaxBlocks, false},
     nullptr,
     vector_gemm<V>,
     V::kBytes,
@@ -60,6 +77,7 @@ const Kernels kAvx2 = {
     vector_quantize_float<V>,
     &kSparse,
     &kPacked,
+    &kSequence,
 };
 
 }  // namespace espalier

@@ -162,8 +162,9 @@ void Plan::profile(uint8_t* arena, const uint8_t* input, bool raw, uint64_t* ns)
   quantize(arena, input, raw);
   lap(0);
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!steps_[i] || branches_.skips(i, arena)) continue;
     run_step(i, arena);
-    if (steps_[i]) lap(i + 1);
+    lap(i + 1);
   }
 }
 

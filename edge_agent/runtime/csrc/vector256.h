@@ -19,9 +19,29 @@ struct Vector256 {
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);
       return;
     }
-    alignas(32) uint8_t all[kBytes];
-    _mm256_store_si256(reinterpret_cast<__m256i*>(all), bytes);
-    __builtin_memcpy(out, all, count);
+    __m128i part = _mm256_castsi256_si128(bytes);
+    if (count & 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), part);
+      part = _mm256_extracti128_si256(bytes, 1);
+      out += 16;
+    }
+    if (count & 8) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(out), part);
+      part = _mm_srli_si128(part, 8);
+      out += 8;
+    }
+    uint64_t rest = static_cast<uint64_t>(_mm_cvtsi128_si64(part));
+    if (count & 4) {
+      const auto word = static_cast<uint32_t>(rest);
+      __builtin_memcpy(out, &word, 4);
+      rest >>= 32;
+      out += 4;
+    }
+    for (uint32_t i = 0; i < (count & 3); ++i, rest >>= 8) out[i] = static_cast<uint8_t>(rest);
+  }
+  static void store_halves(uint8_t* low, uint8_t* high, I bytes) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm256_extracti128_si256(bytes, 1));
   }
   static I zero() { return _mm256_setzero_si256(); }
   static I set1_32(int32_t v) { return _mm256_set1_epi32(v); }
@@ -62,12 +82,27 @@ struct Vector256 {
   static I unpackhi16(I a, I b) { return _mm256_unpackhi_epi16(a, b); }
   static I in_order(I bytes) { return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)); }
 
+  static I load_bytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+  static I gather(const uint32_t* table, I index) { return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index, 4); }
+  template <int N>
+  static I shift_right_by(I a) {  // zeros come in
+    return _mm256_srli_epi32(a, N);
+  }
+
   static F set1_float(float v) { return _mm256_set1_ps(v); }
   static F load_float(const float* p) { return _mm256_loadu_ps(p); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm256_cvtps_epi32(a); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static I truncate(F a) { return _mm256_cvttps_epi32(a); }
+  // Whether one of the first `valid` values is closer to an integer than `close`.
+  static bool any_near_integer(F a, F close, uint32_t valid) {
+    const F distance = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+    const auto near = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(distance, close, _CMP_LT_OQ)));
+    return (near & (valid >= kLanes ? 0xFFu : (1u << valid) - 1)) != 0;
+  }
 };
 
 }  // namespace

@@ -1,7 +1,8 @@
 // The matrix product of kernels.h with vectors: a tile of MR pixels by NB blocks of channels stays in registers while K runs by.
 //
 // W is packed [group][tap][k / 4][block][lanes][4], so that a vector holds four k of each of a block's channels; four bytes of A are
-// broadcast against it. Runs whose length is no multiple of 4 read a little too far, against weights of 0.
+// broadcast against it. Runs whose length is no multiple of 4 read a little too far, against weights of 0. Without a dot product of bytes it
+// is two of K instead of four.
 #pragma once
 
 #include "vector_requantize.h"
@@ -9,13 +10,28 @@
 namespace espalier {
 namespace {
 
+// Bytes of K that one product takes. Paths without a dot product of bytes multiply pairs of 16 bits and say so (`kWideRun`).
+template <class V>
+constexpr auto run_bytes(int) -> decltype(V::kWideRun) {
+  return V::kWideRun;
+}
+template <class V>
+constexpr uint32_t run_bytes(long) {
+  return 4;
+}
+
 template <class V>
 class Gemm {
  public:
   using I = typename V::I;
 
+  static constexpr uint32_t kRun = run_bytes<V>(0);
+  static constexpr bool kWidens = kRun < 4;
+  static constexpr uint32_t kWideChunk = 128, kWideBytes = 2 * kRun;  // products, and bytes of one
+  static constexpr uint32_t kPiece = V::kLanes * kRun;  // bytes of a block's weights for one product
+
   explicit Gemm(const GemmArgs& args)
-      : g_(args), requantizer_(*args.requantize), steps_((args.k + 3) / 4),
+      : g_(args), requantizer_(*args.requantize), steps_((args.k + kRun - 1) / kRun),
         block_bytes_(static_cast<size_t>(args.taps_h) * args.taps_w * steps_ * kPiece) {}
 
   void run() const {
@@ -58,7 +74,7 @@ class Gemm {
     if constexpr (MR > 1) {
       if (pixels < MR) return run_tile<MR - 1, NB>(pixels, a, w, n0, channels, out);
     }
-    if constexpr (MR == 1) {
+    if constexpr (MR == 1 && !kWidens) {
       tile_of_one<NB>(a, w, n0, channels, out);
     } else {
       tile<MR, NB>(a, w, n0, channels, out);
@@ -72,6 +88,16 @@ class Gemm {
       const I bias = V::load(g_.requantize->bias.data() + g_.channel + n0 + n * V::kLanes);
       ESPALIER_UNROLL for (int m = 0; m < MR; ++m) acc[m][n] = bias;
     }
+    if constexpr (kWidens) {
+      add_wide<MR, NB>(acc, a, w);
+    } else {
+      add_bytes<MR, NB>(acc, a, w);
+    }
+    finish_tile<MR, NB>(acc, n0, channels, out);
+  }
+
+  template <int MR, int NB>
+  inline __attribute__((always_inline)) void add_bytes(I (&acc)[MR][NB], const uint8_t* a, const int8_t* w) const {
     const size_t stride = g_.m_stride;
     for (uint32_t i = 0; i < g_.taps_h; ++i) {
       for (uint32_t j = 0; j < g_.taps_w; ++j) {
@@ -86,7 +112,49 @@ class Gemm {
         }
       }
     }
-    finish_tile<MR, NB>(acc, n0, channels, out);
+  }
+
+  // Where the next products of a tile come from.
+  struct Cursor {
+    uint32_t i = 0, j = 0, k = 0;  // tap and step
+  };
+
+  // The next pixels' products are widened side by side, across taps, as many as stay in the first level of cache. Then all blocks of the tile
+  // meet them, and a broadcast is a mere load.
+  template <int MR, int NB>
+  inline __attribute__((always_inline)) void add_wide(I (&acc)[MR][NB], const uint8_t* a, const int8_t* w) const {
+    alignas(64) uint8_t wide[MR][kWideChunk * kWideBytes + kOverread];
+    Cursor next;
+    while (next.i < g_.taps_h) {
+      const uint32_t count = widen_next<MR>(a, next, wide);
+      for (uint32_t i = 0; i < count; ++i, w += NB * kPiece) {
+        I weights[NB];
+        ESPALIER_UNROLL for (int n = 0; n < NB; ++n) weights[n] = V::wide_weights(w + n * kPiece);
+        ESPALIER_UNROLL for (int m = 0; m < MR; ++m) {
+          const I x = V::broadcast_4_bytes(wide[m] + i * kWideBytes);
+          ESPALIER_UNROLL for (int n = 0; n < NB; ++n) acc[m][n] = V::add32(acc[m][n], V::madd16(x, weights[n]));
+        }
+      }
+    }
+  }
+
+  // Returns how many products there are; a run may write a little more than its own, which the next one overwrites.
+  template <int MR>
+  uint32_t widen_next(const uint8_t* a, Cursor& next, uint8_t (&wide)[MR][kWideChunk * kWideBytes + kOverread]) const {
+    uint32_t held = 0;
+    while (held < kWideChunk && next.i < g_.taps_h) {
+      const uint32_t left = steps_ - next.k, room = kWideChunk - held, count = left < room ? left : room;
+      const uint8_t* run = a + next.i * g_.tap_h_stride + next.j * g_.tap_w_stride + next.k * kRun;
+      ESPALIER_UNROLL for (int m = 0; m < MR; ++m) V::widen(run + m * g_.m_stride, count * kRun, wide[m] + held * kWideBytes);
+      held += count;
+      next.k += count;
+      if (next.k < steps_) continue;
+      next.k = 0;
+      if (++next.j < g_.taps_w) continue;
+      next.j = 0;
+      ++next.i;
+    }
+    return held;
   }
 
   // Neighbouring pixels whose channels together fill a vector are narrowed and stored at once.
@@ -99,6 +167,16 @@ class Gemm {
         ESPALIER_UNROLL for (int m = 0; m < kWhole; m += kTogether) {
           const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
           V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
+        }
+        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
+        return;
+      }
+    }
+    if constexpr (V::kLanes == 8 && NB == 2) {  // or two pixels are narrowed at once and stored apart
+      if (channels == NB * V::kLanes) {
+        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += 2) {
+          const I both = V::in_order(requantizer_.narrow(acc[m][0], acc[m][1], acc[m + 1][0], acc[m + 1][1]));
+          V::store_halves(out + m * g_.out_m_stride, out + (m + 1) * g_.out_m_stride, both);
         }
         ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
         return;
@@ -144,8 +222,6 @@ class Gemm {
     V::store(out, V::in_order(requantizer_.narrow(rounded)), channels);
   }
 
-  static constexpr uint32_t kPiece = V::kLanes * 4;  // bytes of a block's weights for four k
-
   const GemmArgs& g_;
   const Requantizer<V> requantizer_;
   const uint32_t steps_;
@@ -154,7 +230,10 @@ class Gemm {
 
 template <class V>
 void vector_gemm(const GemmArgs& args, uint8_t*) {
-  Gemm<V>(args).run();
+  const Gemm<V> gemm(args);
+  // Keeps what only the end of a tile needs in memory: GCC would hold it in registers and spill sums instead.
+  asm volatile("" : : "r"(&gemm) : "memory");
+  gemm.run();
 }
 
 }  // namespace

@@ -24,7 +24,8 @@ def fold_batch_norms(graph: ir.FloatGraph) -> None:
     for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
         before = graph.producer(norm.inputs[0])
         if isinstance(before, ir.Weighted) and _is_private(graph, norm.inputs[0]) and _is_open(before):
-            before.unfolded = None if before.name in folded else ir.Unfolded(before.weight, before.bias, norm)
+            goes_on_learning = not norm.fixed and before.name not in folded
+            before.unfolded = ir.Unfolded(before.weight, before.bias, norm) if goes_on_learning else None
             folded.add(before.name)
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)

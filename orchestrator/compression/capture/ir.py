@@ -104,7 +104,8 @@ class Linear(Weighted):
 class BatchNorm(Node):
     """gamma * (x - mean) / sqrt(variance + eps) + beta per channel, until it is folded.
 
-    `names` are those of weight, bias, mean and variance in the user's module.
+    `names` are those of weight, bias, mean and variance in the user's module. One that is `fixed` is a plain product
+    and sum: it never had statistics, so training must not give it any.
     """
 
     gamma: Tensor
@@ -113,6 +114,7 @@ class BatchNorm(Node):
     variance: Tensor
     eps: float
     names: tuple[str, str, str, str] = ("", "", "", "")
+    fixed: bool = False
 
     @property
     def scale(self) -> Tensor:

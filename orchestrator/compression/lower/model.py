@@ -135,7 +135,8 @@ class _Lowering:
         name, bits = operator.name, plan.weight_bits
         if isinstance(node, ir.Conv):
             kind = operator.conv2d
-            kind.weight = self.table.add_weight(f"{name}.weight", layout.conv_weight(plan.weight), bits)
+            weight = layout.conv_weight(plan.weight)
+            kind.weight = self.table.add_weight(f"{name}.weight", weight, bits, may_be_sparse=node.groups == 1)
             kind.stride_h, kind.stride_w = node.stride
             kind.padding.CopyFrom(_padding(node.padding))
             kind.groups = node.groups

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.compression.lower.blocks import fewest_bytes
 from protos import model_pb2 as pb
 
 INLINE_BYTES = 4096
@@ -28,12 +29,18 @@ class TensorTable:
         dtype = _DTYPES[array.dtype.name]
         return self._append(pb.Tensor(name=name, dtype=dtype, shape=array.shape, encoding=pb.DENSE), payload)
 
-    def add_weight(self, name: str, weight: npt.NDArray[np.int64], bits: int) -> int:
-        """Add integer weights of `bits` bits, packed where that is less than 8."""
-        if bits == 8:
-            return self.add(name, weight.astype(np.int8))
-        message = pb.Tensor(name=name, dtype=pb.INT8, shape=weight.shape, encoding=pb.PACKED, bits=bits)
-        return self._append(message, pack(weight, bits))
+    def add_weight(self, name: str, weight: npt.NDArray[np.int64], bits: int, *, may_be_sparse: bool = True) -> int:
+        """Add integer weights of `bits` bits, packed below 8; in blocks where that takes fewer bytes."""
+        payload = weight.astype(np.int8).tobytes() if bits == 8 else pack(weight, bits)
+        message = pb.Tensor(name=name, dtype=pb.INT8, shape=weight.shape, bits=0 if bits == 8 else bits)
+        message.encoding = pb.DENSE if bits == 8 else pb.PACKED
+        if may_be_sparse:
+            sparse = fewest_bytes(weight, bits)
+            if len(sparse.payload) < len(payload):
+                payload = sparse.payload
+                message.encoding = pb.BLOCK_SPARSE
+                message.block_rows, message.blocks = sparse.block_rows, sparse.blocks
+        return self._append(message, payload)
 
     def _append(self, message: pb.Tensor, payload: bytes) -> int:
         if len(payload) <= INLINE_BYTES:

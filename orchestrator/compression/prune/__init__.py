@@ -1,4 +1,7 @@
-"""Importance pruning: whole channels go, and what is left is a narrower dense network that needs no special kernel."""
+"""Importance pruning: whole channels go, and what is left is a narrower dense network that needs no special kernel.
+
+Blocks of weights that kernels skip are in `blocks`.
+"""
 
 from __future__ import annotations
 

@@ -25,13 +25,16 @@ def round_nearest(weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int) ->
     return torch.round(weight_GOK / scale_GO.unsqueeze(-1)).clamp(qmin, qmax)
 
 
-def round_compensated(weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int, hessian_GKK: Tensor) -> Tensor:
-    """Integers in float64 [G, O, K] with a small error under `hessian_GKK`, which is `damped`."""
+def round_compensated(
+    weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int, hessian_GKK: Tensor, free_GOK: Tensor | None = None
+) -> Tensor:
+    """Integers in float64 [G, O, K], 0 where not `free_GOK`, with a small error under the `damped` `hessian_GKK`."""
+    free_GOK = torch.ones_like(weight_GOK, dtype=torch.bool) if free_GOK is None else free_GOK
     order_GK = torch.argsort(torch.diagonal(hessian_GKK, dim1=1, dim2=2), dim=1, descending=True)
     hessian_GKK = _permute(_permute(hessian_GKK, order_GK, 1), order_GK, 2)
-    weight_GOK = _permute(weight_GOK, order_GK, 2)
-    q_GOK = _gptq(weight_GOK, scale_GO, qmin, qmax, hessian_GKK)
-    q_GOK = _descend(q_GOK, weight_GOK, scale_GO, qmin, qmax, hessian_GKK)
+    weight_GOK, free_GOK = _permute(weight_GOK, order_GK, 2), _permute(free_GOK, order_GK, 2)
+    q_GOK = _gptq(weight_GOK, scale_GO, qmin, qmax, hessian_GKK, free_GOK)
+    q_GOK = _descend(q_GOK, weight_GOK, scale_GO, qmin, qmax, hessian_GKK, free_GOK)
     return _permute(q_GOK, torch.argsort(order_GK, dim=1), 2)
 
 
@@ -54,20 +57,28 @@ def squared_error(q_GOK: Tensor, weight_GOK: Tensor, scale_GO: Tensor, hessian_G
     return ((difference @ hessian_GKK) * difference).sum(dim=-1)
 
 
-def _gptq(weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int, hessian_GKK: Tensor) -> Tensor:
+def _gptq(weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int, hessian_GKK: Tensor, free_GOK: Tensor) -> Tensor:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian_GKK))
     upper_GKK = torch.linalg.cholesky(inverse, upper=True)
     left_GOK = weight_GOK.clone()
     q_GOK = torch.empty_like(weight_GOK)
     for k in range(weight_GOK.shape[2]):
         column = left_GOK[:, :, k]
-        q_GOK[:, :, k] = torch.round(column / scale_GO).clamp(qmin, qmax)
+        q_GOK[:, :, k] = torch.round(column / scale_GO).clamp(qmin, qmax) * free_GOK[:, :, k]
         error_GO = (column - q_GOK[:, :, k] * scale_GO) / upper_GKK[:, k, k].unsqueeze(1)
         left_GOK[:, :, k + 1 :] -= error_GO.unsqueeze(-1) * upper_GKK[:, k, k + 1 :].unsqueeze(1)
     return q_GOK
 
 
-def _descend(q_GOK: Tensor, weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qmax: int, hessian_GKK: Tensor) -> Tensor:
+def _descend(
+    q_GOK: Tensor,
+    weight_GOK: Tensor,
+    scale_GO: Tensor,
+    qmin: int,
+    qmax: int,
+    hessian_GKK: Tensor,
+    free_GOK: Tensor,
+) -> Tensor:
     q_GOK = q_GOK.clone()
     slope_GOK = (q_GOK * scale_GO.unsqueeze(-1) - weight_GOK) @ hessian_GKK  # half the gradient of D H D^T
     diagonal_GK = torch.diagonal(hessian_GKK, dim1=1, dim2=2)
@@ -75,7 +86,7 @@ def _descend(q_GOK: Tensor, weight_GOK: Tensor, scale_GO: Tensor, qmin: int, qma
         moved = False
         for k in range(weight_GOK.shape[2]):
             best = q_GOK[:, :, k] - slope_GOK[:, :, k] / (scale_GO * diagonal_GK[:, k].unsqueeze(1))
-            best = torch.round(best).clamp(qmin, qmax)
+            best = torch.round(best).clamp(qmin, qmax) * free_GOK[:, :, k]
             step_GO = best - q_GOK[:, :, k]
             if not bool(step_GO.any()):
                 continue

@@ -95,8 +95,9 @@ class _Search:
         self.diagonal_GK = statistics.diagonal_GK
         self.hessian_GKK = None if statistics.covariance_GKK is None else damped(statistics.covariance_GKK)
         self.compensates = compensates
+        self.free_GOK = weight_GOK != 0  # what pruning took out makes good no rounding error of others
         if compensates and self.hessian_GKK is not None and statistics.drift_GKK is not None:
-            weight_GOK = aimed_at(weight_GOK, statistics.drift_GKK, self.hessian_GKK)
+            weight_GOK = aimed_at(weight_GOK, statistics.drift_GKK, self.hessian_GKK) * self.free_GOK
         self.weight_GOK, self.qmin, self.qmax = weight_GOK, qmin, qmax
         self.whole_GO = weight_GOK.abs().amax(dim=-1) / ((qmax - qmin) / 2)
         self.error_GO = torch.full(weight_GOK.shape[:2], math.inf, dtype=torch.float64)
@@ -131,7 +132,8 @@ class _Search:
 
     def _round(self, weight_GOK: Tensor, scale_GO: Tensor) -> Tensor:
         if self.compensates and self.hessian_GKK is not None:
-            return round_compensated(weight_GOK, scale_GO, self.qmin, self.qmax, self.hessian_GKK)
+            free_GOK = self.free_GOK.repeat(1, weight_GOK.shape[1] // self.free_GOK.shape[1], 1)
+            return round_compensated(weight_GOK, scale_GO, self.qmin, self.qmax, self.hessian_GKK, free_GOK)
         return round_nearest(weight_GOK, scale_GO, self.qmin, self.qmax)
 
     def _error(self, q_GOK: Tensor, weight_GOK: Tensor, scale_GO: Tensor) -> Tensor:

@@ -123,8 +123,9 @@ def test_w8a8_is_judged_against_the_best_peer_beyond_the_error() -> None:
     close, better = outcome(1, "NNCF", 8992), outcome(1, "NNCF", 9020)
     assert _met(1, fp32, ours, close)
     assert not _met(1, fp32, ours, better)
-    assert not _met(1, fp32, outcome(1, OURS, 8970, seconds=3.0))
-    assert not _met(1, fp32, outcome(1, OURS, 8990, seconds=16.0))
+    assert not _met(1, fp32, outcome(1, OURS, 8970, seconds=3.0), close)
+    assert not _met(1, fp32, outcome(1, OURS, 8990, seconds=16.0), close)
+    assert not _met(1, fp32, ours)  # with nobody to compare with
 
 
 def test_half_the_macs_must_lead_torch_pruning_and_be_quick() -> None:

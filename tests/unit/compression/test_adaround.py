@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from orchestrator.compression.capture import capture, ir
 from orchestrator.compression.data import Preprocessing, images_to_tensor
-from orchestrator.compression.quantize import QuantizedGraph, quantize
+from orchestrator.compression.quantize import QuantizedGraph, adaround, quantize
 from orchestrator.compression.quantize.adaround import learn_rounding
 from orchestrator.compression.quantize.plan import WeightedPlan
 from orchestrator.compression.quantize.weights import IntegerWeights, weight_range
@@ -75,9 +75,10 @@ def test_learned_integers_stay_within_their_bits() -> None:
 
 @pytest.mark.parametrize("scheme", list(Scheme))
 def test_high_effort_brings_the_answers_nearer_to_the_float_network(
-    trained: Trained, digits: Splits, preprocessing: Preprocessing, scheme: Scheme
+    trained: Trained, digits: Splits, preprocessing: Preprocessing, scheme: Scheme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against the nearest points, which leave it the most to learn."""
+    """Against the nearest points, which leave it the most to learn; a short run is enough to see it."""
+    monkeypatch.setattr(adaround, "_STEPS", 250)
     samples = images_to_tensor(digits.calibrate.inputs, preprocessing)
     others = images_to_tensor(digits.train.inputs[:300], preprocessing)
     errors = {}
@@ -96,6 +97,7 @@ def test_layers_below_the_threshold_are_left_alone(
     samples = images_to_tensor(digits.calibrate.inputs, preprocessing)
 
     def weights(threshold: float) -> list[np.ndarray]:
+        monkeypatch.setattr(adaround, "_STEPS", 250)
         monkeypatch.setattr("orchestrator.compression.quantize.sequential.ERROR_THRESHOLD", threshold)
         recipe = Recipe(weight_bits=2, rounding=Rounding.NEAREST, effort=Effort.HIGH)
         found: QuantizedGraph = quantize(capture(trained("small"), (1, 8, 8)), samples, recipe)

@@ -139,9 +139,9 @@ def test_two_bits_are_refused_for_untrained_depthwise_layers_and_for_nothing_els
     assert hopeless_layers(depthwise, Recipe(weight_bits=8, layer_bits=(("depthwise", 2),))) == ("depthwise",)
 
 
-class _Squared(nn.Module):
+class _Sorted(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * x
+        return torch.sort(x, dim=2).values
 
 
 def broken_weight() -> nn.Module:
@@ -170,7 +170,7 @@ def constant_layer() -> nn.Module:
         (broken_weight, WeightError, r"3\.weight holds 1 value"),
         (silent_layer, WeightError, "every weight is zero"),
         (constant_layer, WeightError, "never changes"),
-        (lambda: nn.Sequential(_Squared(), small_network()), CaptureError, r"mul.*in forward"),
+        (lambda: nn.Sequential(_Sorted(), small_network()), CaptureError, r"sort.*in forward"),
     ],
 )
 def test_networks_that_no_quantization_can_mend_are_refused_by_name(

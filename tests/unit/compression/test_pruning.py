@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.compression.capture import capture, total_macs, trace
+from orchestrator.compression.checkpoint import load_checkpoint, read_tensors, save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import PruningError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
@@ -15,7 +17,7 @@ from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import Pruning, prune_channels
 from orchestrator.compression.prune.dependencies import find_channels
 from orchestrator.compression.prune.importance import channel_importance
-from orchestrator.compression.prune.surgery import remove_channels
+from orchestrator.compression.prune.surgery import remove_channels, take_widths
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Splits
@@ -39,6 +41,22 @@ def test_residual_concat_and_depthwise_layers_get_narrower_together(
     assert pruned.stem_norm.num_features == width
     assert pruned.head.in_features == 16 * (pruned.pointwise.out_channels + pruned.branch.out_channels)
     assert network.stem.out_channels == 12  # the original is untouched
+
+
+def test_a_pruned_network_comes_back_from_its_checkpoint(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    network = trained("residual")
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
+    checkpoint = save_checkpoint(pruned)
+    again = copy.deepcopy(network)
+    take_widths(again, read_tensors(checkpoint))
+    load_checkpoint(again, checkpoint)
+    assert again.depthwise.groups == again.depthwise.out_channels == pruned.stem.out_channels
+    x = images_to_tensor(digits.choose.inputs[:20], preprocessing)
+    assert torch.equal(again.eval()(x), pruned.eval()(x))
+    with pytest.raises(PruningError, match="other parameters"):
+        take_widths(small_network(), read_tensors(checkpoint))
 
 
 def test_a_pruned_network_learns_back_what_it_lost(

@@ -110,6 +110,16 @@ def test_a_job_reads_with_its_values_and_defaults() -> None:
     assert job.rollout.non_inferiority_margin == 0.05
 
 
+def test_a_teacher_and_a_student_may_be_onnx_files_below_the_working_directory() -> None:
+    text = JOB.replace("workload:teacher", "models/teacher.onnx").replace("workload:student", "student.onnx")
+    job = parse_job(text)
+    assert job.student is not None
+    assert (job.teacher.entrypoint, job.student.entrypoint) == ("models/teacher.onnx", "student.onnx")
+    for outside in ("../teacher.onnx", "/tmp/teacher.onnx", "models/../../teacher.onnx", "teacher.pt"):
+        with pytest.raises(SpecError, match="an ONNX file in the working directory"):
+            parse_job(JOB.replace("workload:teacher", outside))
+
+
 def test_a_policy_reads_with_its_values() -> None:
     policy = parse_policy(POLICY)
     assert policy.triggers.accuracy is not None

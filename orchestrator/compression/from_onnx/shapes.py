@@ -1,0 +1,76 @@
+"""ONNX operations on constants and on shapes, in numpy: exporters compute sizes in the graph itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from orchestrator.onnx.reader import Array, OnnxNode
+
+MAX_ELEMENTS = 1 << 26  # of a constant; only broadcasting and repeating could make more, and none of these does
+
+
+def _constant(node: OnnxNode) -> Array:
+    for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+        if name in node.attributes:
+            value: Any = node.attributes[name]
+            dtype = np.float32 if "float" in name else np.int64
+            return value if isinstance(value, np.ndarray) else np.asarray(value, dtype)
+    raise node.refuse("has no value of numbers")
+
+
+def _axes(node: OnnxNode, given: Array | None) -> tuple[int, ...]:
+    """An input since operator set 13, an attribute before."""
+    if given is not None:
+        return tuple(int(axis) for axis in np.atleast_1d(given))
+    axes: Any = node.attributes.get("axes", ())
+    return tuple(axes)
+
+
+def _unsqueeze(node: OnnxNode, x: Array, axes: Array | None = None) -> Array:
+    return np.expand_dims(x, _axes(node, axes))
+
+
+def _squeeze(node: OnnxNode, x: Array, axes: Array | None = None) -> Array:
+    return np.squeeze(x, _axes(node, axes) or None)
+
+
+def _gather(node: OnnxNode, x: Array, indices: Array) -> Array:
+    axis: Any = node.attributes.get("axis", 0)
+    return np.take(x, indices.astype(np.int64), axis)
+
+
+def _concat(node: OnnxNode, *xs: Array) -> Array:
+    axis: Any = node.attributes.get("axis", 0)
+    return np.concatenate(xs, axis)
+
+
+def _transpose(node: OnnxNode, x: Array) -> Array:
+    perm: Any = node.attributes.get("perm")
+    return np.transpose(x, perm)
+
+
+def _reshape(node: OnnxNode, x: Array, shape: Array) -> Array:
+    return np.reshape(x, [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)])
+
+
+def _cast(node: OnnxNode, x: Array) -> Array:
+    dtype = {1: np.float32, 6: np.int32, 7: np.int64, 11: np.float32}.get(int(str(node.attributes.get("to", 0))))
+    if dtype is None:
+        raise node.refuse("casts to a type that is not supported")
+    return x.astype(dtype)
+
+
+SHAPE_OPERATORS: dict[str, Callable[..., Array]] = {
+    "Constant": _constant,
+    "Identity": lambda node, x: x,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Gather": _gather,
+    "Concat": _concat,
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Cast": _cast,
+}

@@ -1,0 +1,210 @@
+"""Block sparsity for a whole network: measure, share out, then let what stays make up for what goes, layer by layer.
+
+The walk keeps two versions of every feature map, as it was and as it is with the layers before already sparse. Each
+layer is fitted to its old outputs on its new inputs, so errors do not add up. Batch norm gets the mean and the variance
+that its input now has: a least squares fit shrinks outputs, and this scales every row back.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from orchestrator.compression.capture import ir, trace
+from orchestrator.compression.capture.check import require_finite_module
+from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
+from orchestrator.compression.errors import PruningError
+from orchestrator.compression.prune.blocks.allocation import Offer, allocate
+from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
+from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
+from orchestrator.datasets.splits import Split
+
+CALIBRATION_COUNT = 256
+MAX_SHARE = 0.95  # of a row's blocks can go
+_PROBE_SHARES = (0.3, 0.6, 0.85)  # of a layer's blocks, at which the harm is measured
+_MAX_PATCHES = 1 << 15
+
+
+class Budget(StrEnum):
+    """What a sparsity is a share of."""
+
+    BLOCKS = "blocks"
+    MACS = "macs"
+
+
+@dataclass(frozen=True, eq=False)
+class SparseNetwork:
+    """`model` with zeros where `masks` (bool, of the parameters' shapes, by their paths) is false."""
+
+    model: nn.Module
+    masks: dict[str, Tensor]
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the masked layers' weights that is zero."""
+        weights = sum(mask.numel() for mask in self.masks.values())
+        return 1 - sum(int(mask.sum()) for mask in self.masks.values()) / weights
+
+
+@torch.no_grad()
+def prune_blocks(
+    model: nn.Module,
+    split: Split,
+    *,
+    preprocessing: Preprocessing,
+    sparsity: float,
+    block_rows: int | None = None,
+    budget: Budget = Budget.BLOCKS,
+    latencies_us: Mapping[str, float] | None = None,
+) -> SparseNetwork:
+    """Return a copy of `model` with `sparsity` of its blocks zero; a few hundred samples are looked at, no labels.
+
+    Args:
+        sparsity: share of `budget`, or of the time in `latencies_us`, over all layers that can be sparse.
+        block_rows: outputs of a block, 4, 8 or 16; None chooses by the layer's width.
+        latencies_us: measured time of each dense layer by its parameter's path; layers that are missing stay dense.
+
+    Raises:
+        PruningError: the sparsity is out of range or cannot be reached, or no layer can be sparse.
+        CaptureError, WeightError, DataError: the network cannot be captured or holds NaN; there are no samples.
+    """
+    work = _Work(model, split, preprocessing, sparsity, block_rows)
+    layers = [layer for layer in work.layers if latencies_us is None or layer.node.weight_name in latencies_us]
+    if not layers:
+        raise PruningError("latencies_us names no layer that can be sparse; keys are paths such as 'blocks.0.weight'")
+    offers = []
+    for layer in layers:
+        saves = layer.block_macs if budget is Budget.MACS else 1.0
+        if latencies_us is not None:
+            saves = latencies_us[layer.node.weight_name] / layer.blocks
+        offers.append(work.offer(layer, saves))
+    return work.make_sparse(layers, allocate(offers, sparsity))
+
+
+@torch.no_grad()
+def prune_blocks_by_magnitude(
+    model: nn.Module, split: Split, *, preprocessing: Preprocessing, sparsity: float, block_rows: int | None = None
+) -> SparseNetwork:
+    """The plain way, to compare with: in each layer the blocks of smallest squares go, and nothing makes up for it."""
+    work = _Work(model, split, preprocessing, sparsity, block_rows)
+    masks = {}
+    for layer in work.layers:
+        squares = layer.to_rows(layer.node.weight).view(layer.rows_of_blocks, layer.rows, -1, COLUMNS) ** 2
+        magnitude_BJ = squares.sum(dim=(1, 3))
+        kept = magnitude_BJ.view(-1).argsort()[round(sparsity * layer.blocks) :]
+        kept_BJ = torch.zeros(layer.blocks, dtype=torch.bool).index_fill(0, kept, True).view(magnitude_BJ.shape)
+        masks[layer.node.weight_name] = layer.mask(kept_BJ)
+        work.model.get_parameter(layer.node.weight_name).mul_(masks[layer.node.weight_name])
+    return SparseNetwork(work.model, masks)
+
+
+class _Work:
+    """A copy of the network, its graph with batch norm apart, and what the calibration samples do in it."""
+
+    def __init__(
+        self, model: nn.Module, split: Split, preprocessing: Preprocessing, sparsity: float, block_rows: int | None
+    ) -> None:
+        if not 0 < sparsity < 1:
+            raise PruningError(f"sparsity must be above 0 and below 1, found {sparsity}")
+        if block_rows is not None and block_rows not in GRAINS:
+            raise PruningError(f"block_rows must be one of {GRAINS}, found {block_rows}")
+        require_samples(split, what="pruning")
+        require_finite_module(model)
+        self.model = copy.deepcopy(model).eval()
+        height, width, channels = split.sample_shape
+        self.graph = trace(self.model, (channels, height, width))
+        self.layers = block_layers(self.graph, block_rows=block_rows)
+        if not self.layers:
+            raise PruningError("no layer can be sparse: none without groups has a multiple of four inputs")
+        self.samples = images_to_tensor(split.inputs[:CALIBRATION_COUNT], preprocessing).to(torch.float64)
+        self.inputs = self._inputs_of_layers()
+        self.answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
+
+    def _inputs_of_layers(self) -> dict[str, Tensor]:
+        wanted = {layer.node.inputs[0] for layer in self.layers}
+        maps = {node.output: output for node, output in self.graph.walk(self.samples) if node.output in wanted}
+        return {self.graph.input: self.samples, **maps}
+
+    def offer(self, layer: BlockLayer, saves: float) -> Offer:
+        x_PK = _patches(layer, self.inputs[layer.node.inputs[0]])
+        hessian = x_PK.mT @ x_PK / len(x_PK)
+        weight_BRK = layer.to_rows(layer.node.weight)
+        removable = min(round(layer.blocks_per_row * MAX_SHARE), layer.blocks_per_row - 1)
+        order, cost = removal_costs(weight_BRK, hessian, removable)
+        unweighted = Offer(layer, order, cost, ((1.0, 1.0),), 1.0)
+        harms = []
+        for share in _PROBE_SHARES:
+            kept_BJ = allocate([unweighted], min(share, 0.95 * removable / layer.blocks_per_row))[0]
+            fitted = refit(weight_BRK, kept_BJ, hessian, hessian)
+            error = float((((fitted - weight_BRK) @ hessian) * (fitted - weight_BRK)).sum())
+            harms.append((error, self._harm(layer, fitted)))
+        return Offer(layer, order, cost, tuple(harms), saves)
+
+    def _harm(self, layer: BlockLayer, weight_BRK: Tensor) -> float:
+        """Divergence of the network's answers from what they were if this layer alone had these weights."""
+        dense = layer.node.weight
+        layer.node.weight = layer.from_rows(weight_BRK)
+        answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
+        layer.node.weight = dense
+        return float(functional.kl_div(answers, self.answers, reduction="batchmean", log_target=True))
+
+    def make_sparse(self, layers: list[BlockLayer], kept: list[Tensor]) -> SparseNetwork:
+        chosen = {layer.node.name: (layer, kept_BJ) for layer, kept_BJ in zip(layers, kept, strict=True)}
+        before, now = {self.graph.input: self.samples}, {self.graph.input: self.samples}
+        masks = {}
+        for node, finished in zip(self.graph.nodes, ir.last_reads(self.graph), strict=True):
+            before[node.output] = node.compute(*(before[name] for name in node.inputs))
+            if node.name in chosen:
+                layer, kept_BJ = chosen[node.name]
+                self._fit(layer, kept_BJ, before, now)
+                masks[layer.node.weight_name] = layer.mask(kept_BJ)
+            elif isinstance(node, ir.BatchNorm):
+                self._renormalise(node, before[node.inputs[0]], now[node.inputs[0]])
+            now[node.output] = node.compute(*(now[name] for name in node.inputs))
+            for name in finished:
+                del before[name], now[name]
+        return SparseNetwork(self.model, masks)
+
+    def _fit(self, layer: BlockLayer, kept_BJ: Tensor, before: dict[str, Tensor], now: dict[str, Tensor]) -> None:
+        node, name = layer.node, layer.node.inputs[0]
+        old_PK, new_PK = _patches(layer, before[name]), _patches(layer, now[name])
+        hessian, cross = new_PK.mT @ new_PK / len(new_PK), old_PK.mT @ new_PK / len(new_PK)
+        fitted = layer.from_rows(refit(layer.to_rows(node.weight), kept_BJ, hessian, cross))
+        wanted = node.accumulate(before[name], node.weight, node.bias)
+        node.weight = fitted
+        self.model.get_parameter(node.weight_name).copy_(fitted)
+        if node.bias_name:
+            missing = wanted - node.accumulate(now[name], fitted, node.bias)
+            node.bias = node.bias + missing.mean(dim=[axis for axis in range(missing.ndim) if axis != 1])
+            self.model.get_parameter(node.bias_name).copy_(node.bias)
+
+    def _renormalise(self, node: ir.BatchNorm, before: Tensor, now: Tensor) -> None:
+        """Give batch norm the statistics with which its output has the mean and variance that it had."""
+        if not node.names[2] or not node.names[3]:
+            return
+        axes = [axis for axis in range(before.ndim) if axis != 1]
+        ratio = ((now.var(dim=axes) + 1e-12) / (before.var(dim=axes) + 1e-12)).sqrt()
+        node.mean = now.mean(dim=axes) - (before.mean(dim=axes) - node.mean) * ratio
+        node.variance = ((node.variance + node.eps) * ratio**2 - node.eps).clamp(min=0)
+        for name, values in zip(node.names[2:], (node.mean, node.variance), strict=True):
+            self.model.get_buffer(name).copy_(values)
+
+
+def _patches(layer: BlockLayer, x: Tensor) -> Tensor:
+    """[P, K] in the device's order, at most `_MAX_PATCHES`, at an even stride over samples and positions."""
+    node = layer.node
+    if isinstance(node, ir.Conv):
+        kernel = (node.weight.shape[2], node.weight.shape[3])
+        each = max(_MAX_PATCHES // len(x), 1)
+        rows = []
+        for sample in x:
+            columns = functional.unfold(ir.pad(sample.unsqueeze(0), node.padding), kernel, stride=node.stride)[0].mT
+            rows.append(columns[:: max(len(columns) // each, 1)])
+        return torch.cat(rows)[:, layer.order]
+    return x.movedim(1, -1).reshape(-1, x.shape[1])[:, layer.order]

@@ -1,0 +1,174 @@
+"""Block sparsity: what goes, what makes up for it, and that zeros stay zeros all the way to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from edge_agent.runtime import graph as g
+from edge_agent.runtime.blocks import decode_blocks
+from edge_agent.runtime.engine import load_model
+from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.errors import PruningError
+from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.lower.blocks import in_blocks
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.prune.blocks import (
+    BlockPruning,
+    Budget,
+    distill_sparse,
+    prune_blocks,
+    prune_blocks_by_magnitude,
+)
+from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
+from orchestrator.compression.recipe import Recipe
+from orchestrator.datasets import Splits
+from protos import model_pb2 as pb
+
+Trained = Callable[[str], nn.Module]
+
+
+def accuracy(model: nn.Module, digits: Splits, preprocessing: Preprocessing) -> float:
+    return evaluate_network(model, digits.choose, preprocessing=preprocessing).accuracy
+
+
+def is_block_zero(mask: torch.Tensor, rows: int) -> bool:
+    """Whether a convolution's mask [O, I, KH, KW] is made of whole blocks."""
+    device = mask.permute(0, 2, 3, 1).reshape(len(mask) // rows, rows, -1, 4)
+    return bool((device.amax(dim=(1, 3)) == device.amin(dim=(1, 3))).all())
+
+
+def test_the_surgeon_finds_the_least_squares_solution_and_its_cost() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(400, 12, dtype=torch.float64) @ torch.randn(12, 12, dtype=torch.float64)
+    weight = torch.randn(1, 4, 12, dtype=torch.float64)
+    hessian = x.mT @ x / len(x)
+    order, cost = removal_costs(weight, hessian, removable=2)
+    kept = torch.ones(1, 3, dtype=torch.bool)
+    kept[0, order[0]] = False
+    fitted = refit(weight, kept, hessian, hessian)
+    columns = kept[0].repeat_interleave(4)
+    wanted = torch.linalg.lstsq(x[:, columns], x @ weight[0].mT).solution.mT
+    assert torch.allclose(fitted[0][:, columns], wanted, rtol=0.1, atol=0.05)  # damping moves it a little
+    error = ((x @ (fitted - weight)[0].mT) ** 2).sum(dim=1).mean()
+    assert float(cost.sum()) == pytest.approx(float(error), rel=0.1)
+    others = [torch.tensor([[j != i for j in range(3)]]) for i in range(3)]
+    errors = [((x @ (refit(weight, mask, hessian, hessian) - weight)[0].mT) ** 2).sum() for mask in others]
+    assert int(torch.tensor(errors).argmin()) == int(order[0, 0])
+
+
+def test_pruning_by_the_surgeon_keeps_what_magnitude_loses(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    model = trained("residual")
+    before = accuracy(model, digits, preprocessing)
+    common = {"preprocessing": preprocessing, "sparsity": 0.6, "block_rows": 4}
+    by_magnitude = prune_blocks_by_magnitude(model, digits.train, **common)
+    sparse = prune_blocks(model, digits.train, **common)
+    for network in (by_magnitude, sparse):
+        assert network.sparsity == pytest.approx(0.6, abs=0.05)
+        for name, mask in network.masks.items():
+            assert not network.model.get_parameter(name)[~mask].any()
+    assert is_block_zero(sparse.masks["inner.weight"], 4)
+    assert accuracy(sparse.model, digits, preprocessing) > before - 0.12
+    assert accuracy(sparse.model, digits, preprocessing) > accuracy(by_magnitude.model, digits, preprocessing)
+    assert accuracy(model, digits, preprocessing) == before
+
+
+def test_zeros_stay_zeros_through_distillation_quantization_and_on_the_device(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    model = trained("residual")
+    sparse = prune_blocks(model, digits.train, preprocessing=preprocessing, sparsity=0.7, block_rows=4)
+    pruning = BlockPruning(epochs=3, learning_rate=0.02, batch_size=64)
+    distill_sparse(sparse, model, digits.train, pruning, preprocessing=preprocessing)
+    for name, mask in sparse.masks.items():
+        weight = sparse.model.get_parameter(name)
+        assert not weight[~mask].any()
+        assert weight[mask].any()
+    for bits in (8, 4):
+        artifact = compress(sparse.model, digits, Recipe(weight_bits=bits), name="sparse")
+        message = pb.Model.FromString(artifact.model)
+        encoded = {t.name: t for t in message.tensors if t.encoding == pb.BLOCK_SPARSE}
+        assert {"pointwise.weight", "head.weight", "inner.weight"} & encoded.keys()
+        for tensor in encoded.values():
+            assert tensor.bits == (0 if bits == 8 else bits)
+        outputs = [load_model(artifact.model, artifact.blobs.__getitem__, path=p) for p in (None, "reference")]
+        sample = digits.choose.inputs[:50].tobytes()
+        assert outputs[0].infer_batch(sample, raw=True) == outputs[1].infer_batch(sample, raw=True)
+        assert evaluate(artifact, digits.choose).accuracy > accuracy(model, digits, preprocessing) - 0.06
+
+
+def test_measured_latencies_decide_which_layers_give(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    def zeros(latencies: dict[str, float]) -> dict[str, float]:
+        sparse = prune_blocks(
+            trained("residual"),
+            digits.train,
+            preprocessing=preprocessing,
+            sparsity=0.5,
+            block_rows=4,
+            latencies_us=latencies,
+        )
+        return {name: 1 - float(mask.float().mean()) for name, mask in sparse.masks.items()}
+
+    slow_inner = zeros({"inner.weight": 100.0, "head.weight": 1.0})
+    slow_head = zeros({"inner.weight": 1.0, "head.weight": 100.0})
+    assert slow_inner.keys() == {"inner.weight", "head.weight"}
+    assert slow_inner["inner.weight"] > slow_head["inner.weight"]
+    assert slow_head["head.weight"] > slow_inner["head.weight"]
+
+
+def test_wide_layers_get_larger_grains(digits: Splits, preprocessing: Preprocessing) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
+    sparse = prune_blocks(model, digits.train, preprocessing=preprocessing, sparsity=0.5, budget=Budget.MACS)
+    for name, rows in (("1.weight", 16), ("3.weight", 8), ("5.weight", 4)):
+        mask = sparse.masks[name].float()
+        padded = torch.cat([mask, mask.new_zeros(-len(mask) % rows, mask.shape[1])])
+        blocks = padded.view(len(padded) // rows, rows, -1, 4)[: len(mask) // rows]
+        assert torch.equal(blocks.amax(dim=(1, 3)), blocks.amin(dim=(1, 3)))
+
+
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 3), st.integers(1, 3), st.integers(1, 20)),
+    bits=st.sampled_from([8, 6, 4, 3, 2]),
+    block_rows=st.sampled_from([4, 8, 16]),
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=100, deadline=None)
+def test_lowered_blocks_are_what_the_device_reads(
+    shape: tuple[int, ...], bits: int, block_rows: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    high = (1 << (bits - 1)) - 1
+    weight = rng.integers(-high, high + 1, shape) * (rng.random(shape) < 0.1)
+    blocks = in_blocks(weight, block_rows, bits)
+    tensor = g.Tensor("w", g.DType.INT8, shape, 0 if bits == 8 else bits, blocks.payload, block_rows, blocks.blocks)
+    assert len(blocks.payload) == tensor.payload_bytes
+    assert np.array_equal(decode_blocks(tensor, blocks.payload), weight)
+
+
+def test_what_cannot_be_is_refused(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:
+    model, common = trained("residual"), {"preprocessing": preprocessing}
+    with pytest.raises(PruningError, match="above 0 and below 1"):
+        prune_blocks(model, digits.train, sparsity=1.0, **common)
+    with pytest.raises(PruningError, match="one of"):
+        prune_blocks(model, digits.train, sparsity=0.5, block_rows=5, **common)
+    with pytest.raises(PruningError, match="at most"):
+        prune_blocks(model, digits.train, sparsity=0.99, block_rows=4, **common)
+    with pytest.raises(PruningError, match="names no layer"):
+        prune_blocks(model, digits.train, sparsity=0.5, latencies_us={"nothing": 1.0}, **common)
+    lone = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(108, 10))
+    assert set(prune_blocks(lone, digits.train, sparsity=0.5, **common).masks) == {"2.weight"}
+    with pytest.raises(PruningError, match="no layer can be sparse"):
+        prune_blocks(nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten()), digits.train, sparsity=0.5, **common)
