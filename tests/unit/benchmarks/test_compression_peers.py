@@ -253,3 +253,27 @@ def test_a_student_has_at_most_a_tenth_of_its_teachers_multiplications(network: 
         total_macs(capture(made().eval(), (1, 28, 28))) for made in (NETWORKS[network], STUDENTS[network])
     )
     assert 0.09 * teacher < student <= 0.1 * teacher
+
+
+def rules_results(**changed: float) -> Results:
+    found = {"espalier": 96.0, "CART on hard labels": 93.0, "rules": 32.0, "table": 300.0} | changed
+    tables = ("breast cancer", "wine")
+    return results_of(*(Figure(row=10, label=f"{t}: {what}", value=v) for t in tables for what, v in found.items()))
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_met"),
+    [({}, True), ({"espalier": 94.9}, False), ({"CART on hard labels": 96.0}, False), ({"table": 4097.0}, False)],
+)
+def test_rules_must_follow_be_ahead_of_trees_and_be_small(changed: dict[str, float], is_met: bool) -> None:
+    assert verdict(ROWS[10], rules_results(**changed), networks=(), known=()).met == is_met
+
+
+@pytest.mark.parametrize(("share", "lost", "is_met"), [(50.0, 30, True), (49.9, 0, False), (60.0, 31, False)])
+def test_a_cascade_must_answer_half_and_lose_little(share: float, lost: int, is_met: bool) -> None:
+    results = results_of(
+        outcome(11, "network alone", 9000),
+        outcome(11, OURS, 9000 - lost),
+        Figure(row=11, label="resnet8, seed 0: answered by rules", value=share),
+    )
+    assert verdict(ROWS[11], results, networks=("resnet8",), known=("resnet8",)).met == is_met
