@@ -27,8 +27,8 @@ def predicted_parts(space: SearchSpace, anchors: Mapping[Configuration, Costs], 
         for scheme in range(len(schemes)):
             known = [divergences.get((scheme, bit)) for bit in range(len(bits))]
             options = [
-                (_IMPOSSIBLE * (worst + 1.0) if entry is None else entry, 0.0, size * count / bits[0])
-                for entry, count in zip(known, bits, strict=True)
+                (_IMPOSSIBLE * (worst + 1.0) if entry is None else entry, 0.0, size * each.count / bits[0].count)
+                for entry, each in zip(known, bits, strict=True)
             ]
             fixed = {SCHEME: scheme, MACS: anchor[-1]}
             parts.append(Part(fixed=fixed, base=(loss, slowness, 0.0), options={BITS: options}))

@@ -169,6 +169,10 @@ class SpaceSpec:
         4,
         3,
     )
+    mean_bits: Annotated[
+        tuple[Annotated[float, Key("bits per weight on average", minimum=2.0, maximum=8.0)], ...],
+        Key("mixed bits, each layer's by its sensitivity, beside the same bits for all", max_items=8),
+    ] = (5.0, 3.5)
     macs_fractions: Annotated[
         tuple[Annotated[float, Key("multiply-accumulates to keep; 1 for no pruning", above=0.0, maximum=1.0)], ...],
         Key("shares of multiply-accumulates to keep by channel pruning", min_items=1, max_items=16),
@@ -179,6 +183,7 @@ class SpaceSpec:
         for key, choices in (
             ("schemes", self.schemes),
             ("weightBits", self.weight_bits),
+            ("meanBits", self.mean_bits),
             ("macsFractions", self.macs_fractions),
         ):
             if len(set(choices)) != len(choices):

@@ -186,7 +186,7 @@ async def test_without_a_feasible_candidate_the_job_names_the_nearest_points(pla
 
 
 async def test_a_job_that_searches_ends_with_a_measured_front_and_the_best_of_it(plane: JobPlane) -> None:
-    space = {"schemes": ["integer"], "weightBits": [8, 3], "macsFractions": [1.0, 0.6]}
+    space = {"schemes": ["integer"], "weightBits": [8], "meanBits": [3.5], "macsFractions": [1.0, 0.6]}
     searching = {"trials": 4, "budget": 300, "space": space}
     job_id = await plane.submit(
         spec(candidates=[], search=searching, targets=[{"deviceClass": "gateway", "accuracyDrop": 0.2}])
@@ -195,7 +195,7 @@ async def test_a_job_that_searches_ends_with_a_measured_front_and_the_best_of_it
     assert job.state is JobState.SUCCEEDED, plane.log(job_id)
     assert job.search is not None
     assert job.search.ended == "the whole space of 4 was tried"
-    assert {trial.name for trial in job.search.trials} == {"int-w8", "int-w3", "int-w8-m0.6", "int-w3-m0.6"}
+    assert {trial.name for trial in job.search.trials} == {"int-w8", "int-mean3.5", "int-w8-m0.6", "int-mean3.5-m0.6"}
     assert {candidate.name for candidate in job.candidates} == {t.name for t in job.search.trials if t.on_front}
     assert all(candidate.measurements[0].operator_p50_us for candidate in job.candidates)
     best = next(candidate for candidate in job.candidates if candidate.chosen_for)

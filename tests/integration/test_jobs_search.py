@@ -17,7 +17,11 @@ from tests.job_plane import JobPlane, job_plane, small_cluster, spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-SEARCH = {"trials": 8, "budget": 600, "space": {"weightBits": [8, 4, 3], "macsFractions": [1.0, 0.6], "epochs": 1}}
+SEARCH = {
+    "trials": 8,
+    "budget": 600,
+    "space": {"weightBits": [8, 4], "meanBits": [3.5], "macsFractions": [1.0, 0.6], "epochs": 1},
+}
 
 
 @pytest.fixture(scope="module")

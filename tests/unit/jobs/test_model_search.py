@@ -15,7 +15,7 @@ from orchestrator.jobs.stages import StageOutput
 from orchestrator.records import Candidate, Measurement
 from orchestrator.spec import CandidateSpec, QuantizeSpec, SearchSpec, SpaceSpec, TargetSpec
 
-SPACE = SpaceSpec(weight_bits=(8, 6, 4, 3, 2), macs_fractions=(1.0, 0.8, 0.6, 0.4, 0.2))
+SPACE = SpaceSpec(weight_bits=(8, 6, 4, 3, 2), mean_bits=(), macs_fractions=(1.0, 0.8, 0.6, 0.4, 0.2))
 
 
 class SimulatedNetwork:
@@ -145,6 +145,20 @@ def test_where_no_trial_meets_a_target_the_nearest_are_passed_on() -> None:
     assert len(found.made) == 4
 
 
+def test_mixed_bits_are_choices_beside_the_same_bits_for_all_from_the_gentlest_on() -> None:
+    space = SearchSpace(
+        SpaceSpec(schemes=("integer",), weight_bits=(8, 4), mean_bits=(4.0, 5.0), macs_fractions=(1.0,))
+    )
+    specs = [space.candidate(configuration) for configuration in space.space.all()]
+    assert [spec.name for spec in specs] == ["int-w8", "int-mean5", "int-w4", "int-mean4"]
+    assert [(spec.quantize.weight_bits, spec.quantize.mean_bits) for spec in specs] == [
+        (8, None),
+        (8, 5.0),
+        (4, None),
+        (8, 4.0),
+    ]
+
+
 def test_a_budget_that_is_used_up_ends_the_search_with_what_there_is() -> None:
     found = search(SimulatedNetwork(), TargetSpec(device_class="camera"), budget=1e-9)
     assert found.search.ended == "the budget of 1e-09 s was used up"
@@ -153,4 +167,4 @@ def test_a_budget_that_is_used_up_ends_the_search_with_what_there_is() -> None:
 
 def test_a_search_without_a_single_anchor_says_what_is_in_the_way() -> None:
     with pytest.raises(CompressionError, match="two bits cannot be had"):
-        search(SimulatedNetwork(), TargetSpec(device_class="camera"), space=SpaceSpec(weight_bits=(2,)))
+        search(SimulatedNetwork(), TargetSpec(device_class="camera"), space=SpaceSpec(weight_bits=(2,), mean_bits=()))
