@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kernels
 
 PATHS = available_paths()[:-1]
 LARGE = 1 << 19
-"""Multiplications from which an operator is shared (`kWorthSharing` in plan.cc)."""
+"""Multiplications that are shared for certain (more than `kWorthSharing` in plan.cc)."""
 
 
 def load(model: BuiltModel, path: str, threads: int) -> Engine:
