@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import signal
 from collections import Counter
@@ -117,9 +118,9 @@ async def test_a_job_takes_its_teacher_from_an_onnx_file_as_it_is_and_compresses
     folder = shutil.copytree(WORKLOAD, tmp_path / "workload")
     (folder / "teacher.onnx").write_bytes(exported(network, (1, 8, 8)))
 
-    job_id = await plane.submit(
-        spec(teacher={"entrypoint": "teacher.onnx", "epochs": 0}, student=None), working_dir=folder
-    )
+    document = json.loads(spec(teacher={"entrypoint": "teacher.onnx", "epochs": 0}))
+    del document["spec"]["student"]  # so the teacher itself is compressed
+    job_id = await plane.submit(json.dumps(document), working_dir=folder)
     job = await plane.end_of(job_id)
     assert job.state is JobState.SUCCEEDED, plane.log(job_id)
     statements = await plane.statements(job.chosen[0].model_digest)
