@@ -11,6 +11,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -123,15 +124,20 @@ class _Work:
         if not self.layers:
             raise PruningError("no layer can be sparse: none without groups has a multiple of four inputs")
         self.samples = images_to_tensor(split.inputs[:CALIBRATION_COUNT], preprocessing).to(torch.float64)
-        self.inputs = self._inputs_of_layers()
-        self.answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
 
-    def _inputs_of_layers(self) -> dict[str, Tensor]:
+    @cached_property
+    def answers(self) -> Tensor:
+        return torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
+
+    @cached_property
+    def inputs(self) -> dict[str, Tensor]:
+        """Of every layer that can be sparse, by the feature map's name."""
         wanted = {layer.node.inputs[0] for layer in self.layers}
         maps = {node.output: output for node, output in self.graph.walk(self.samples) if node.output in wanted}
         return {self.graph.input: self.samples, **maps}
 
     def offer(self, layer: BlockLayer, saves: float) -> Offer:
+        _ = self.answers  # before any weight is tried
         x_PK = _patches(layer, self.inputs[layer.node.inputs[0]])
         hessian = x_PK.mT @ x_PK / len(x_PK)
         weight_BRK = layer.to_rows(layer.node.weight)
