@@ -23,7 +23,7 @@ NETWORKS = {
     "resnet8": Network("ResNet-8", (3, 32, 32), 12_501_632, 77_360),
     "mobilenet-v2": Network("MobileNetV2 1.0 224", (3, 224, 224), 300_774_272, 3_469_760),
 }
-# Single shapes of layers, for our own variants only: what skipped blocks and packed weights gain where they matter most.
+# Single layers, for our own variants only: what skipped blocks and packed weights gain where they matter most.
 LAYERS = {
     "pointwise-256": Network("4 pointwise 256x256 at 14x14", (256, 14, 14), 51_380_224, 262_144),
     "linear-4096": Network("linear 4224x4096", (4224,), 17_301_504, 17_301_504),
