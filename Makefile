@@ -14,10 +14,10 @@ ENGINE_SOURCES := CMakeLists.txt $(shell find edge_agent/runtime/csrc -type f 2>
 DEPS_STAMP := $(VENV)/.deps-installed
 BUILD_STAMP := $(VENV)/.package-built
 
-NATIVE_BUILD := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(BIN)/ninja -DESPALIER_PYTHON=OFF -DESPALIER_NATIVE_TESTS=ON --log-level=WARNING
+NATIVE_BUILD := $(BIN)/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja -DESPALIER_PYTHON=OFF -DESPALIER_NATIVE_TESTS=ON --log-level=WARNING
 QEMU := qemu-aarch64-static -L /usr/aarch64-linux-gnu
 
-.PHONY: setup demo test test-all test-arm test-sanitized native-cases lint fix protos protos-check bench docs docs-check check clean help
+.PHONY: setup demo test test-all test-arm test-sanitized fuzz native-cases lint fix protos protos-check bench docs docs-check check clean help
 .DEFAULT_GOAL := help
 
 help:  ## say what there is
@@ -79,6 +79,14 @@ test-sanitized: native-cases  ## every path of this machine under address, leak 
 	@$(NATIVE_BUILD) -B build/sanitized-native -DESPALIER_SANITIZE=ON >/dev/null
 	@$(BIN)/ninja -C build/sanitized-native --quiet
 	@build/sanitized-native/tests/native/run_cases build/cases.bin
+
+FUZZ_S ?= 40
+FUZZ_SEED ?= 1
+fuzz: native-cases  ## load damaged models for FUZZ_S seconds under sanitizers; both readers must agree on them
+	@$(NATIVE_BUILD) -B build/sanitized-native -DESPALIER_SANITIZE=ON >/dev/null
+	@$(BIN)/ninja -C build/sanitized-native --quiet
+	@build/sanitized-native/tests/native/fuzz_load build/cases.bin $(FUZZ_S) $(FUZZ_SEED) build/fuzzed.bin
+	@$(BIN)/python -m tests.native.agree build/fuzzed.bin
 
 lint: setup  ## format, style, types and import directions; changes nothing
 	@$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Memory and idle CPU of a real agent process that serves a ResNet-8-sized model; needs neither ray nor torch.
+"""Memory and idle CPU of a real agent process that serves a known network's model; needs neither ray nor torch.
 
 A control plane in memory (this process) assigns the model to `espalier-agent run` (a process of its own). After some
 requests the agent is left alone and measured from /proc. The last line is the result, for tests to read:
@@ -10,27 +10,57 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
+
 from protos import inference_pb2 as pb
 from tests.agents import Application, infer_request
-from tests.models import resnet8
+from tests.kernels.networks import mobilenet_v2
+from tests.models import BuiltModel, complete, resnet8
 from tests.simulators import SimulatedControlPlane
 
 WARM_REQUESTS = 200
 
 
-async def measure(idle_s: float) -> tuple[float, float, float]:
+@dataclass(frozen=True)
+class Network:
+    """What the agent serves; weights are random, which makes no difference to memory."""
+
+    name: str
+    shape: tuple[int, int, int]
+    build: Callable[[], BuiltModel]
+
+
+def mobilenet_v2_at_224() -> BuiltModel:
+    graph = mobilenet_v2(224)
+    blobs = {sha256.hex(): payload for sha256, payload in graph.blobs.items()}
+    return complete(graph.message(), blobs, np.random.default_rng(0))
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("resnet8", (32, 32, 3), resnet8),
+        Network("mobilenet-v2", (224, 224, 3), mobilenet_v2_at_224),
+    )
+}
+
+
+async def measure(network: Network, idle_s: float) -> tuple[float, float, float]:
     """VmRSS and RssAnon in MiB after serving, and the share of one core in per cent while idle."""
     control_plane = SimulatedControlPlane(chunk_bytes=256 << 10, sync_after_s=15.0)
     await control_plane.start()
-    control_plane.assign(control_plane.publish(resnet8()), 1)
+    control_plane.assign(control_plane.publish(network.build()), 1)
     with tempfile.TemporaryDirectory() as folder:
         socket = f"unix:{folder}/agent.sock"
         agent = await asyncio.create_subprocess_exec(
@@ -42,7 +72,7 @@ async def measure(idle_s: float) -> tuple[float, float, float]:
         )
         try:
             await control_plane.until_state("COMMITTED", 1)
-            await serve_requests(socket)
+            await serve_requests(socket, network)
             await control_plane.until(lambda: sum(window.labelled for window in control_plane.windows) == WARM_REQUESTS)
             before, begun = cpu_seconds(agent.pid), time.monotonic()
             await asyncio.sleep(idle_s)
@@ -55,11 +85,12 @@ async def measure(idle_s: float) -> tuple[float, float, float]:
     return memory["VmRSS"], memory["RssAnon"], idle
 
 
-async def serve_requests(address: str) -> None:
+async def serve_requests(address: str, network: Network) -> None:
     async with Application(address) as application:
         begun = time.monotonic()
         for i in range(WARM_REQUESTS):
-            request = infer_request(bytes([i % 256]) * 3072, shape=(1, 32, 32, 3), model="resnet8")
+            x = bytes([i % 256]) * math.prod(network.shape)
+            request = infer_request(x, shape=(1, *network.shape), model=network.name)
             response = await application.call("ModelInfer", request, pb.ModelInferResponse)
             await application.label(response.id, 3)
         each_ms = (time.monotonic() - begun) / WARM_REQUESTS * 1000
@@ -81,7 +112,9 @@ def cpu_seconds(pid: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--idle-s", type=float, default=20.0, help="how long the agent is watched while idle")
-    rss, anon, idle = asyncio.run(measure(parser.parse_args().idle_s))
+    parser.add_argument("--network", choices=NETWORKS, default="resnet8", help="whose sizes the model has")
+    args = parser.parse_args()
+    rss, anon, idle = asyncio.run(measure(NETWORKS[args.network], args.idle_s))
     print(f"agent VmRSS MiB: {rss:.1f} RssAnon MiB: {anon:.1f} idle CPU %: {idle:.2f}")
 
 

@@ -61,7 +61,7 @@ class Agent:
         self._journal = Journal(state_dir)
         self._client = ControlPlaneClient(config.control_plane, config.device.id)
         store = BlobStore(state_dir / "blobs")
-        verifier = ArtifactVerifier(store, config.limits, config.engine.path)
+        verifier = ArtifactVerifier(store, config.limits, config.engine)
         self._library = ModelLibrary(store, verifier, self._client, self.new_backoff, self._in_thread)
         self.recorder = WindowRecorder(wall_clock_ms(), time.process_time())
         self.telemetry = TelemetryLog(state_dir / "telemetry", max_bytes=config.telemetry.spool_bytes)

@@ -106,11 +106,12 @@ class BenchmarkDesk:
 
     async def _measure(self, ref: ModelRef, request: pb.BenchmarkRequest) -> model_pb2.Measurement:
         await self._library.fetch(ref)
-        model = await self._library.verify(ref)
+        model, golden = await self._library.verify(ref), await self._library.golden(ref)
         logger.info("benchmark %s of model %s: %d runs", request.id, ref.digest[:12], request.runs)
         return await self._in_thread(
             lambda: run_benchmark(
                 model,
+                golden,
                 warmup=request.warmup,
                 runs=request.runs,
                 device_class=self._device_class,
@@ -120,7 +121,7 @@ class BenchmarkDesk:
 
 
 def run_benchmark(
-    model: VerifiedModel, *, warmup: int, runs: int, device_class: str, cancel: threading.Event
+    model: VerifiedModel, golden: bytes, *, warmup: int, runs: int, device_class: str, cancel: threading.Event
 ) -> model_pb2.Measurement:
     """Time single samples, taken in turn from the golden vectors, after `warmup` untimed ones.
 
@@ -133,7 +134,7 @@ def run_benchmark(
     """
     if not (1 <= runs <= RUNS_LIMIT and warmup <= WARMUP_LIMIT):
         raise ModelRefusedError(f"a benchmark has 1 to {RUNS_LIMIT} runs and at most {WARMUP_LIMIT} to warm up")
-    inputs = _inputs(model)
+    inputs = _inputs(golden)
     ends_at = time.monotonic() + BUDGET_S
     latencies_us: list[float] = []
     for run in range(-warmup, runs):
@@ -161,8 +162,8 @@ def run_benchmark(
     )
 
 
-def _inputs(model: VerifiedModel) -> list[tuple[bool, bytes]]:
-    cases = model_pb2.GoldenVectors.FromString(model.golden).cases
+def _inputs(golden: bytes) -> list[tuple[bool, bytes]]:
+    cases = model_pb2.GoldenVectors.FromString(golden).cases
     return [(True, case.raw) if case.WhichOneof("input") == "raw" else (False, case.float32) for case in cases]
 
 

@@ -106,6 +106,11 @@ class LimitsConfig:
 class EngineConfig:
     path: str = ""
     """One of the engine paths that `espalier-agent check` lists; empty for the fastest."""
+    threads: int = 1
+    """For one inference, 1 to 64: large operators are shared among them, with the same results."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.threads <= 64, "engine.threads must be within [1, 64]")
 
 
 @dataclass(frozen=True, kw_only=True)

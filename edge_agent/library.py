@@ -52,6 +52,9 @@ class ModelLibrary:
         """Raises BlobMissingError where something has to be fetched first, another ModelError where it cannot serve."""
         return await self._in_thread(lambda: self._verifier.verify(model))
 
+    async def golden(self, model: ModelRef) -> bytes:
+        return await self._in_thread(lambda: self._verifier.golden(model))
+
     async def make_durable(self) -> None:
         await self._in_thread(self._store.sync)
 

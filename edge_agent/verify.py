@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edge_agent.config import LimitsConfig
+from edge_agent.config import EngineConfig, LimitsConfig
 from edge_agent.errors import ModelFormatError, ModelRefusedError
 from edge_agent.life import ModelRef
 from edge_agent.store import BlobStore
@@ -27,7 +27,6 @@ class VerifiedModel:
 
     ref: ModelRef
     engine: Engine
-    golden: bytes
 
     @property
     def digest(self) -> str:
@@ -39,10 +38,10 @@ class VerifiedModel:
 
 
 class ArtifactVerifier:
-    def __init__(self, store: BlobStore, limits: LimitsConfig, engine_path: str = "") -> None:
+    def __init__(self, store: BlobStore, limits: LimitsConfig, engine: EngineConfig | None = None) -> None:
         self._store = store
         self._limits = limits
-        self._engine_path = engine_path or None
+        self._engine = engine or EngineConfig()
 
     def check_stated_size(self, model: ModelRef) -> None:
         """Refuse by what the assignment states, before a byte is fetched.
@@ -83,19 +82,26 @@ class ArtifactVerifier:
             ModelError: it may not or cannot run here; the subclass says why.
         """
         from edge_agent.runtime import check_golden, load_model
+        from edge_agent.runtime.native import trim_heap
 
         blobs = self.required_blobs(model)
         sizes = {blob.sha256: blob.size_bytes for blob in blobs}
         engine = load_model(
             self._store.read(model.digest, model.size_bytes),
             lambda sha256: self._store.read(sha256.hex(), sizes[sha256]),
-            path=self._engine_path,
+            path=self._engine.path or None,
+            threads=self._engine.threads,
         )
-        golden = self._store.read(blobs[-1].sha256.hex(), blobs[-1].size_bytes)
-        verified = VerifiedModel(ref=model, engine=engine, golden=golden)
+        verified = VerifiedModel(ref=model, engine=engine)
         self._check("loaded model", "ram_bytes", verified.ram_bytes)
-        check_golden(engine, golden)
+        check_golden(engine, self.golden(model))
+        trim_heap()
         return verified
+
+    def golden(self, model: ModelRef) -> bytes:
+        """The golden vectors of a model that is on disk; they are larger than many a model, so nobody keeps them."""
+        blob = self.required_blobs(model)[-1]
+        return self._store.read(blob.sha256.hex(), blob.size_bytes)
 
     def _check(self, what: str, limit: str, value: int) -> None:
         allowed = getattr(self._limits, limit)

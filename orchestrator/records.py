@@ -88,6 +88,7 @@ class Candidate:
     accuracy: float  # on the choose split, by the engine
     model_bytes: int
     peak_ram_bytes: int
+    fp32_accuracy: float | None = None  # of the float network it is made of, on the same samples
     measurements: tuple[Measurement, ...] = ()
     chosen_for: tuple[str, ...] = ()
     verdict: str = ""

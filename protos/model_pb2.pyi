@@ -100,14 +100,16 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., encoding: _Optional[_Union[Encoding, str]] = ..., bits: _Optional[int] = ..., blob: _Optional[_Union[BlobRef, _Mapping]] = ..., inline: _Optional[bytes] = ..., block_rows: _Optional[int] = ..., blocks: _Optional[int] = ...) -> None: ...
 
 class Input(_message.Message):
-    __slots__ = ("activation", "raw_table", "multiplier")
+    __slots__ = ("activation", "raw_table", "multiplier", "channel_affine")
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
     RAW_TABLE_FIELD_NUMBER: _ClassVar[int]
     MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_AFFINE_FIELD_NUMBER: _ClassVar[int]
     activation: int
     raw_table: int
     multiplier: float
-    def __init__(self, activation: _Optional[int] = ..., raw_table: _Optional[int] = ..., multiplier: _Optional[float] = ...) -> None: ...
+    channel_affine: int
+    def __init__(self, activation: _Optional[int] = ..., raw_table: _Optional[int] = ..., multiplier: _Optional[float] = ..., channel_affine: _Optional[int] = ...) -> None: ...
 
 class Output(_message.Message):
     __slots__ = ("activation", "labels")
@@ -118,7 +120,7 @@ class Output(_message.Message):
     def __init__(self, activation: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Operator(_message.Message):
-    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax", "reshape", "permute", "matmul", "layer_norm", "multiply", "constant")
+    __slots__ = ("name", "inputs", "output", "conv2d", "linear", "add", "concat", "max_pool", "average_pool", "flatten", "clamp", "table", "softmax", "reshape", "permute", "matmul", "layer_norm", "multiply", "constant", "rule_table", "select")
     NAME_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
@@ -138,6 +140,8 @@ class Operator(_message.Message):
     LAYER_NORM_FIELD_NUMBER: _ClassVar[int]
     MULTIPLY_FIELD_NUMBER: _ClassVar[int]
     CONSTANT_FIELD_NUMBER: _ClassVar[int]
+    RULE_TABLE_FIELD_NUMBER: _ClassVar[int]
+    SELECT_FIELD_NUMBER: _ClassVar[int]
     name: str
     inputs: _containers.RepeatedScalarFieldContainer[int]
     output: int
@@ -157,7 +161,9 @@ class Operator(_message.Message):
     layer_norm: LayerNorm
     multiply: Multiply
     constant: Constant
-    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ..., reshape: _Optional[_Union[Reshape, _Mapping]] = ..., permute: _Optional[_Union[Permute, _Mapping]] = ..., matmul: _Optional[_Union[MatMul, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., multiply: _Optional[_Union[Multiply, _Mapping]] = ..., constant: _Optional[_Union[Constant, _Mapping]] = ...) -> None: ...
+    rule_table: RuleTable
+    select: Select
+    def __init__(self, name: _Optional[str] = ..., inputs: _Optional[_Iterable[int]] = ..., output: _Optional[int] = ..., conv2d: _Optional[_Union[Conv2D, _Mapping]] = ..., linear: _Optional[_Union[Linear, _Mapping]] = ..., add: _Optional[_Union[Add, _Mapping]] = ..., concat: _Optional[_Union[Concat, _Mapping]] = ..., max_pool: _Optional[_Union[MaxPool, _Mapping]] = ..., average_pool: _Optional[_Union[AveragePool, _Mapping]] = ..., flatten: _Optional[_Union[Flatten, _Mapping]] = ..., clamp: _Optional[_Union[Clamp, _Mapping]] = ..., table: _Optional[_Union[Table, _Mapping]] = ..., softmax: _Optional[_Union[Softmax, _Mapping]] = ..., reshape: _Optional[_Union[Reshape, _Mapping]] = ..., permute: _Optional[_Union[Permute, _Mapping]] = ..., matmul: _Optional[_Union[MatMul, _Mapping]] = ..., layer_norm: _Optional[_Union[LayerNorm, _Mapping]] = ..., multiply: _Optional[_Union[Multiply, _Mapping]] = ..., constant: _Optional[_Union[Constant, _Mapping]] = ..., rule_table: _Optional[_Union[RuleTable, _Mapping]] = ..., select: _Optional[_Union[Select, _Mapping]] = ...) -> None: ...
 
 class Requantize(_message.Message):
     __slots__ = ("multiplier", "shift", "qmin", "qmax")
@@ -283,6 +289,24 @@ class Softmax(_message.Message):
     table: int
     def __init__(self, table: _Optional[int] = ...) -> None: ...
 
+class RuleTable(_message.Message):
+    __slots__ = ("nodes", "scores", "trees", "requantize")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    SCORES_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    REQUANTIZE_FIELD_NUMBER: _ClassVar[int]
+    nodes: int
+    scores: int
+    trees: int
+    requantize: Requantize
+    def __init__(self, nodes: _Optional[int] = ..., scores: _Optional[int] = ..., trees: _Optional[int] = ..., requantize: _Optional[_Union[Requantize, _Mapping]] = ...) -> None: ...
+
+class Select(_message.Message):
+    __slots__ = ("threshold",)
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    threshold: int
+    def __init__(self, threshold: _Optional[int] = ...) -> None: ...
+
 class Reshape(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -352,18 +376,42 @@ class GoldenCase(_message.Message):
     def __init__(self, raw: _Optional[bytes] = ..., float32: _Optional[bytes] = ..., output: _Optional[bytes] = ..., operator_sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Statement(_message.Message):
-    __slots__ = ("model_sha256", "issued_at_ms", "lineage", "measurement", "certificate")
+    __slots__ = ("model_sha256", "issued_at_ms", "lineage", "measurement", "certificate", "rules")
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ISSUED_AT_MS_FIELD_NUMBER: _ClassVar[int]
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENT_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     model_sha256: bytes
     issued_at_ms: int
     lineage: Lineage
     measurement: Measurement
     certificate: Certificate
-    def __init__(self, model_sha256: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ...) -> None: ...
+    rules: RuleSet
+    def __init__(self, model_sha256: _Optional[bytes] = ..., issued_at_ms: _Optional[int] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., measurement: _Optional[_Union[Measurement, _Mapping]] = ..., certificate: _Optional[_Union[Certificate, _Mapping]] = ..., rules: _Optional[_Union[RuleSet, _Mapping]] = ...) -> None: ...
+
+class RuleSet(_message.Message):
+    __slots__ = ("text", "rules", "trees", "fidelity", "table_bytes", "in_front_of_network", "answered", "accuracy_drop", "accuracy_drop_upper")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    TREES_FIELD_NUMBER: _ClassVar[int]
+    FIDELITY_FIELD_NUMBER: _ClassVar[int]
+    TABLE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IN_FRONT_OF_NETWORK_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_DROP_UPPER_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    rules: int
+    trees: int
+    fidelity: float
+    table_bytes: int
+    in_front_of_network: bool
+    answered: float
+    accuracy_drop: float
+    accuracy_drop_upper: float
+    def __init__(self, text: _Optional[str] = ..., rules: _Optional[int] = ..., trees: _Optional[int] = ..., fidelity: _Optional[float] = ..., table_bytes: _Optional[int] = ..., in_front_of_network: bool = ..., answered: _Optional[float] = ..., accuracy_drop: _Optional[float] = ..., accuracy_drop_upper: _Optional[float] = ...) -> None: ...
 
 class Lineage(_message.Message):
     __slots__ = ("job_id", "candidate", "recipe_json", "teacher_sha256", "student_sha256", "parent_model_sha256", "versions")

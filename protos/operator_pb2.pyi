@@ -148,7 +148,7 @@ class PredictedLatency(_message.Message):
     def __init__(self, device_class: _Optional[str] = ..., latency_p95_us: _Optional[float] = ...) -> None: ...
 
 class Candidate(_message.Message):
-    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict")
+    __slots__ = ("name", "model_sha256", "accuracy", "model_bytes", "peak_ram_bytes", "measurements", "chosen_for", "verdict", "fp32_accuracy")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +157,7 @@ class Candidate(_message.Message):
     MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FOR_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
+    FP32_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     name: str
     model_sha256: bytes
     accuracy: float
@@ -165,7 +166,8 @@ class Candidate(_message.Message):
     measurements: _containers.RepeatedCompositeFieldContainer[_model_pb2.Measurement]
     chosen_for: _containers.RepeatedScalarFieldContainer[str]
     verdict: str
-    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ...) -> None: ...
+    fp32_accuracy: float
+    def __init__(self, name: _Optional[str] = ..., model_sha256: _Optional[bytes] = ..., accuracy: _Optional[float] = ..., model_bytes: _Optional[int] = ..., peak_ram_bytes: _Optional[int] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., chosen_for: _Optional[_Iterable[str]] = ..., verdict: _Optional[str] = ..., fp32_accuracy: _Optional[float] = ...) -> None: ...
 
 class JobList(_message.Message):
     __slots__ = ("jobs", "revision")
@@ -372,7 +374,7 @@ class FinishJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., message: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., chosen: _Optional[_Iterable[_Union[ClassModel, _Mapping]]] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class PublishedModel(_message.Message):
-    __slots__ = ("sha256", "name", "size_bytes", "published_at_ms", "job_id", "lineage", "certificate", "measurements", "statement_sha256")
+    __slots__ = ("sha256", "name", "size_bytes", "published_at_ms", "job_id", "lineage", "certificate", "measurements", "statement_sha256", "rules")
     SHA256_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -382,6 +384,7 @@ class PublishedModel(_message.Message):
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     MEASUREMENTS_FIELD_NUMBER: _ClassVar[int]
     STATEMENT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
     sha256: bytes
     name: str
     size_bytes: int
@@ -391,7 +394,8 @@ class PublishedModel(_message.Message):
     certificate: _model_pb2.Certificate
     measurements: _containers.RepeatedCompositeFieldContainer[_model_pb2.Measurement]
     statement_sha256: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, sha256: _Optional[bytes] = ..., name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., published_at_ms: _Optional[int] = ..., job_id: _Optional[str] = ..., lineage: _Optional[_Union[_model_pb2.Lineage, _Mapping]] = ..., certificate: _Optional[_Union[_model_pb2.Certificate, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., statement_sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    rules: _model_pb2.RuleSet
+    def __init__(self, sha256: _Optional[bytes] = ..., name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., published_at_ms: _Optional[int] = ..., job_id: _Optional[str] = ..., lineage: _Optional[_Union[_model_pb2.Lineage, _Mapping]] = ..., certificate: _Optional[_Union[_model_pb2.Certificate, _Mapping]] = ..., measurements: _Optional[_Iterable[_Union[_model_pb2.Measurement, _Mapping]]] = ..., statement_sha256: _Optional[_Iterable[bytes]] = ..., rules: _Optional[_Union[_model_pb2.RuleSet, _Mapping]] = ...) -> None: ...
 
 class ModelList(_message.Message):
     __slots__ = ("models", "revision")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from orchestrator.controllers.config import ControllersConfig
 from orchestrator.controllers.driver_process import find_recorded
 from orchestrator.controllers.start import start_controllers

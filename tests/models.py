@@ -119,21 +119,27 @@ class Builder:
         self.model.name = name
         self.model.output.activation = output
         self.model.output.labels.extend(f"class {i}" for i in range(labels))
-        plain = self.model.SerializeToString(deterministic=True)
-        engine = load_model(plain, lambda sha256: self.blobs[sha256.hex()], path="reference")
-        elements = math.prod(self.model.activations[self.model.input.activation].shape)
-        inputs = [self.rng.integers(0, 256, elements, np.uint8).tobytes() for _ in range(3)]
-        golden = make_golden(engine, raw=[*inputs, bytes(elements), b"\xff" * elements])
-        return self._with_golden(golden)
-
-    def _with_golden(self, golden: bytes) -> BuiltModel:
-        digest = hashlib.sha256(golden)
-        self.model.golden.sha256, self.model.golden.size_bytes = digest.digest(), len(golden)
-        data = self.model.SerializeToString(deterministic=True)
-        return BuiltModel(data, {**self.blobs, digest.hexdigest(): golden}, digest.hexdigest())
+        return complete(self.model, self.blobs, self.rng)
 
     def _operator(self, inputs: list[int], output: int) -> pb.Operator:
         return self.model.operators.add(name=f"op{len(self.model.operators)}", inputs=inputs, output=output)
+
+
+def complete(model: pb.Model, blobs: dict[str, bytes], rng: np.random.Generator) -> BuiltModel:
+    """The model with golden vectors of the reference: random, smallest and largest raw inputs."""
+    plain = model.SerializeToString(deterministic=True)
+    engine = load_model(plain, lambda sha256: blobs[sha256.hex()], path="reference")
+    elements = math.prod(model.activations[model.input.activation].shape)
+    inputs = [rng.integers(0, 256, elements, np.uint8).tobytes() for _ in range(3)]
+    golden = make_golden(engine, raw=[*inputs, bytes(elements), b"\xff" * elements])
+    return _with_golden(model, blobs, golden)
+
+
+def _with_golden(model: pb.Model, blobs: dict[str, bytes], golden: bytes) -> BuiltModel:
+    digest = hashlib.sha256(golden)
+    model.golden.sha256, model.golden.size_bytes = digest.digest(), len(golden)
+    data = model.SerializeToString(deterministic=True)
+    return BuiltModel(data, {**blobs, digest.hexdigest(): golden}, digest.hexdigest())
 
 
 def linear_model(seed: int = 0, *, shape: tuple[int, int, int] = (4, 4, 1), classes: int = 10) -> BuiltModel:
@@ -159,6 +165,5 @@ def with_wrong_golden(model: BuiltModel) -> BuiltModel:
     """The same model, whose golden vectors expect another output than any device will give."""
     golden = pb.GoldenVectors.FromString(model.blobs[model.golden_digest])
     golden.cases[0].output = bytes(byte ^ 1 for byte in golden.cases[0].output)
-    builder = Builder(np.random.default_rng(0), pb.Model.FromString(model.data), dict(model.blobs))
-    del builder.blobs[model.golden_digest]
-    return builder._with_golden(golden.SerializeToString(deterministic=True))
+    blobs = {digest: blob for digest, blob in model.blobs.items() if digest != model.golden_digest}
+    return _with_golden(pb.Model.FromString(model.data), blobs, golden.SerializeToString(deterministic=True))

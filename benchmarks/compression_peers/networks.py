@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from runtime_peers.networks import Classifier, resnet8, separable
 from torch import Tensor, nn
+from torch.nn import functional
 
 CLASSES = 10
 WIDTH = 64  # of DS-CNN's blocks, as in MLPerf Tiny
@@ -33,7 +35,49 @@ class Mlp(nn.Module):
         return self.layers(x)
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet8": lambda: resnet8(inputs=1), "ds-cnn": ds_cnn, "mlp": Mlp}
+class TransformerBlock(nn.Module):
+    """Attention and a perceptron, each after its layer norm and beside an identity (arXiv:2002.04745)."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key, self.value, self.project = (nn.Linear(width, width) for _ in range(4))
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.attention_norm(x)
+        query, key, value = (self.by_head(layer(y)) for layer in (self.query, self.key, self.value))
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.project(mixed.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.mlp_norm(x))
+
+    def by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
+
+
+class VisionTransformer(nn.Module):
+    """139 thousand parameters: 49 patches of 4 x 4, four blocks, the mean over tokens instead of a class token."""
+
+    def __init__(self, width: int = 64, depth: int = 4, heads: int = 4, patch: int = 4, side: int = 28) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(1, width, patch, patch)
+        self.position = nn.Parameter(0.02 * torch.randn(1, (side // patch) ** 2, width))
+        self.blocks = nn.Sequential(*(TransformerBlock(width, heads, 2 * width) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2) + self.position
+        return self.head(self.norm(self.blocks(x)).mean(dim=1))
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "resnet8": lambda: resnet8(inputs=1),
+    "ds-cnn": ds_cnn,
+    "mlp": Mlp,
+    "vit": VisionTransformer,
+}
 # The same architectures at no more than a tenth of the multiplications.
 STUDENTS: dict[str, Callable[[], nn.Module]] = {
     "resnet8": lambda: resnet8(inputs=1, widths=(5, 5, 10, 19)),

@@ -35,15 +35,30 @@ class Training:
     batch_size: int = 128
 
 
-QUICK = {"resnet8": Training(4), "ds-cnn": Training(5), "mlp": Training(5, learning_rate=0.03)}
-FULL = {"resnet8": Training(8), "ds-cnn": Training(8), "mlp": Training(15, learning_rate=0.03)}
+QUICK = {
+    "resnet8": Training(4),
+    "ds-cnn": Training(5),
+    "mlp": Training(5, learning_rate=0.03),
+    "vit": Training(5, learning_rate=0.05),
+}
+FULL = {
+    "resnet8": Training(8),
+    "ds-cnn": Training(8),
+    "mlp": Training(15, learning_rate=0.03),
+    "vit": Training(10, learning_rate=0.05),
+}
 CORRUPTIONS = (
     Corruption((("gaussian_noise", 30.0),)),
     Corruption((("box_blur", 1.0),)),
     Corruption((("contrast", 0.5),)),
 )
 CORRUPTED_COUNT = 2_000
-FAIR = {"resnet8": 0.91, "ds-cnn": 0.90, "mlp": 0.88}  # fp32 accuracy below which a full run proves nothing
+FAIR = {
+    "resnet8": 0.91,
+    "ds-cnn": 0.90,
+    "mlp": 0.88,
+    "vit": 0.87,
+}  # fp32 accuracy below which a full run proves nothing
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def main(module_name: str, folder: Path) -> None:
     started, cpu_started = time.monotonic(), time.process_time()
     if hasattr(peer, "prune"):
         labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        pruned = peer.prune(model, samples, labels, job.get("fraction") or job["macs_fraction"])
+        pruned = peer.prune(model, samples, labels, job["fraction"])
         report = {"seconds": time.monotonic() - started, "cpu_seconds": time.process_time() - cpu_started}
         torch.save(pruned.state_dict(), folder / "pruned.pt")
     else:

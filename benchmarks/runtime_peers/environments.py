@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     # Compressors that no runtime benchmark needs.
     "neural-compressor": [*TORCH, "neural-compressor-pt==3.10"],
     "torch-pruning": [*TORCH, "torch-pruning==1.6.1"],
+    "imodels": ["imodels==3.0.4", "scikit-learn==1.9.1", "six==1.17.0"],  # six: needed but not declared
     "espalier": [],  # the checkout itself, as a device installs it
     "plot": ["matplotlib==3.11.2"],
 }

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from edge_agent.errors import GoldenMismatchError, ModelFormatError
 from edge_agent.runtime import limits
-from edge_agent.runtime.engine import Engine
 from edge_agent.runtime.graph import Graph
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.wire import check_canonical
 from protos import model_pb2 as pb
 

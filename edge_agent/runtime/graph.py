@@ -255,6 +255,19 @@ class Constant:
     value: int
 
 
+@dataclass(frozen=True, slots=True)
+class RuleTable:
+    nodes: int
+    scores: int
+    trees: int
+    requantize: Requantize
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    threshold: int
+
+
 Kind = (
     Conv2D
     | Linear
@@ -272,6 +285,8 @@ Kind = (
     | LayerNorm
     | Multiply
     | Constant
+    | RuleTable
+    | Select
 )
 
 
@@ -288,6 +303,7 @@ class Input:
     activation: int
     raw_table: int | None
     multiplier: float
+    channel_affine: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

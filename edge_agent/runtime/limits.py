@@ -38,6 +38,8 @@ NORM_CHANNELS = 1 << 14
 NORM_EPSILON = 1 << 44
 NORM_ONE = 1 << 14  # a standard deviation, before gain and bias
 NORM_LARGEST = 1 << 21  # NORM_ONE * sqrt(NORM_CHANNELS): no normalised value is larger
+RULE_NODES, RULE_TREES, RULE_FEATURES = 1 << 12, 1 << 8, 1 << 16
+RULE_DEPTH = 64  # conditions between a root and a leaf
 
 # Elements of repeated fields, checked before protobuf builds an object for each.
 REPEATED = {

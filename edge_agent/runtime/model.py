@@ -39,6 +39,7 @@ def parse_model(data: bytes) -> g.Graph:
             activation=message.input.activation,
             raw_table=message.input.raw_table if message.input.HasField("raw_table") else None,
             multiplier=message.input.multiplier,
+            channel_affine=message.input.channel_affine if message.input.HasField("channel_affine") else None,
         ),
         output=g.Output(message.output.activation, tuple(_name(label, "a label") for label in message.output.labels)),
         activations=tuple(_activation(activation) for activation in message.activations),
@@ -177,6 +178,11 @@ def _kind(message: pb.Operator, kind: str, tensors: tuple[g.Tensor, ...]) -> g.K
             return g.Multiply(_requantize(message.multiply))
         case "constant":
             return g.Constant(message.constant.value)
+        case "rule_table":
+            rules = message.rule_table
+            return g.RuleTable(rules.nodes, rules.scores, rules.trees, _requantize(rules))
+        case "select":
+            return g.Select(message.select.threshold)
         case _:
             raise ModelFormatError(f"operator {message.name!r} is of the unknown kind {kind}")
 
@@ -208,7 +214,7 @@ def _padding(message: pb.Padding) -> g.Padding:
 
 
 def _requantize(
-    message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool | pb.MatMul | pb.LayerNorm | pb.Multiply,
+    message: pb.Conv2D | pb.Linear | pb.Add | pb.AveragePool | pb.MatMul | pb.LayerNorm | pb.Multiply | pb.RuleTable,
 ) -> g.Requantize:
     if not message.HasField("requantize"):
         raise ModelFormatError(f"{message.DESCRIPTOR.name} has no requantize")

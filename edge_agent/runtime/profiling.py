@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edge_agent.runtime.engine import BytesLike, Engine
+from edge_agent.runtime.interface import BytesLike, Engine
 
 PROFILED_RUNS = 50
 """Enough for a median; a profiled run costs as much as any other."""

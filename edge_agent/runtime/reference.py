@@ -112,7 +112,8 @@ class ReferenceEngine:
         if raw:
             assert source.raw_table is not None
             return ops.quantize_raw(samples, self._tensors[source.raw_table])
-        return ops.quantize_float(samples, source.multiplier, self.graph.input_activation.zero_point)
+        affine = self._tensors[source.channel_affine] if source.channel_affine is not None else None
+        return ops.quantize_float(samples, source.multiplier, affine, self.graph.input_activation.zero_point)
 
     def _apply(self, operator: g.Operator, xs: list[ops.Int8], batch: int) -> ops.Int8:
         grids = [self.graph.activations[index] for index in operator.inputs]
@@ -152,3 +153,7 @@ class ReferenceEngine:
                 return ops.multiply(xs[0], xs[1], multiply, tensors, grids, y)
             case g.Constant() as constant:
                 return np.broadcast_to(tensors[constant.value], (batch, *y.shape))
+            case g.RuleTable() as rules:
+                return ops.rule_table(xs[0], rules, tensors, y)
+            case g.Select() as select:
+                return ops.select(xs[0], xs[1], xs[2], select)

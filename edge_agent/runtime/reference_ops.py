@@ -110,6 +110,27 @@ def softmax(x: Int8, table: npt.NDArray[np.uint32]) -> Int8:
     return _int8(np.minimum((510 * exponential + total) // (2 * total), 255) - 128)
 
 
+def rule_table(x_NK: Int8, kind: g.RuleTable, tensors: Tensors, y: g.Activation) -> Int8:
+    """Every sample down every tree, a level at a time; who has reached a leaf waits there."""
+    nodes = tensors[kind.nodes]
+    is_condition = nodes != 0
+    feature = (nodes & 0xFFFF).astype(np.intp)
+    threshold = (nodes >> 16 & 0xFF).astype(np.int64) - 128
+    left = kind.trees + 2 * (np.cumsum(is_condition) - is_condition)  # by conditions that stand before
+    at_NT = np.tile(np.arange(kind.trees), (len(x_NK), 1))
+    while (walks_NT := is_condition[at_NT]).any():
+        exceeds_NT = np.take_along_axis(x_NK, feature[at_NT], axis=1) > threshold[at_NT]
+        at_NT = np.where(walks_NT, left[at_NT] + exceeds_NT, at_NT)
+    leaf = np.cumsum(~is_condition) - 1
+    acc_NO = tensors[kind.scores][leaf[at_NT]].sum(axis=1, dtype=np.int64)
+    return requantize(acc_NO, kind.requantize, tensors, y.zero_point)
+
+
+def select(gate: Int8, confident: Int8, otherwise: Int8, kind: g.Select) -> Int8:
+    passes = gate.reshape(len(gate), *[1] * (confident.ndim - 1)) >= kind.threshold
+    return np.where(passes, confident, otherwise)
+
+
 def matmul(a: Int8, b: Int8, kind: g.MatMul, tensors: Tensors, grids: list[g.Activation], y: g.Activation) -> Int8:
     a_NZRK = _by_head(a.astype(np.float64) - grids[0].zero_point, kind.heads, kind.a_stacked)
     b_NZKS = _by_head(b.astype(np.float64) - grids[1].zero_point, kind.heads, kind.b_stacked)
@@ -148,11 +169,14 @@ def quantize_raw(raw: npt.NDArray[np.uint8], table: npt.NDArray[np.int8]) -> Int
     return quantized
 
 
-def quantize_float(values: npt.NDArray[np.float32], multiplier: float, zero_point: int) -> Int8:
+def quantize_float(
+    values: npt.NDArray[np.float32], multiplier: float, affine: npt.NDArray[np.float32] | None, zero_point: int
+) -> Int8:
+    """`affine` has the offset and the multiplier of each channel; two roundings, none fused."""
     if np.isnan(values).any():
         raise InputError("the input holds NaN")
     with np.errstate(over="ignore", under="ignore"):
-        product = values * np.float32(multiplier)
+        product = values * np.float32(multiplier) if affine is None else (values - affine[0]) * affine[1]
     rounded = np.rint(np.clip(product, np.float32(-128 - zero_point), np.float32(127 - zero_point)))
     return _int8(rounded.astype(np.int32) + zero_point)
 

@@ -7,13 +7,14 @@ numpy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import DigestMismatchError, ModelFormatError
+from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import graph as g
 from edge_agent.runtime import limits
 from edge_agent.runtime.blocks import decode_blocks
-from edge_agent.runtime.digest import check_digest
+from edge_agent.runtime.digest import BlobReader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,29 +27,20 @@ _DTYPES = {g.DType.INT8: "<i1", g.DType.INT32: "<i4", g.DType.UINT32: "<u4", g.D
 
 def fetch_payloads(graph: g.Graph, blobs: Callable[[bytes], bytes]) -> list[bytes]:
     """The payload of every tensor in stored order; raises `DigestMismatchError` where `blobs` gives other bytes."""
-    fetched: dict[bytes, bytes] = {}
-    payloads: list[bytes] = []
-    for tensor in graph.tensors:
-        if isinstance(tensor.data, bytes):
-            payloads.append(tensor.data)
-            continue
-        name = tensor.data.sha256
-        if name not in fetched:
-            fetched[name] = blobs(name)
-            check_digest(fetched[name], name, what=f"tensor {tensor.name!r}")
-        if len(fetched[name]) != tensor.data.size_bytes:
-            raise DigestMismatchError(
-                f"tensor {tensor.name!r}",
-                expected=f"{tensor.data.size_bytes} bytes",
-                actual=f"{len(fetched[name])} bytes",
-            )
-        payloads.append(fetched[name])
-    return payloads
+    reader = BlobReader(blobs)
+    return [
+        tensor.data
+        if isinstance(tensor.data, bytes)
+        else reader.read(tensor.data.sha256, tensor.data.size_bytes, what=partial("tensor {!r}".format, tensor.name))
+        for tensor in graph.tensors
+    ]
 
 
 def decode_tensors(graph: g.Graph, payloads: Sequence[bytes]) -> list[Array]:
     """Every tensor as an array of its shape; raises `ModelFormatError` where a value is not allowed."""
     arrays = [_decode(tensor, payload) for tensor, payload in zip(graph.tensors, payloads, strict=True)]
+    if graph.input.channel_affine is not None:
+        _check_channel_affine(arrays[graph.input.channel_affine])
     for operator in graph.operators:
         _check_operator_values(graph, operator, arrays)
     return arrays
@@ -100,6 +92,9 @@ def _check_operator_values(graph: g.Graph, operator: g.Operator, arrays: Sequenc
         case g.Softmax():
             if arrays[kind.table][0] == 0:
                 raise ModelFormatError(f"{where}: the largest value's exponential is 0")
+        case g.RuleTable():
+            _check_requantize(kind.requantize, arrays, where)
+            _check_rule_nodes(arrays[kind.nodes], kind.trees, graph.activations[operator.inputs[0]].elements, where)
 
 
 def _check_weight(weight: Array, bits: int, bias: Array | None, x: g.Activation, where: str) -> None:
@@ -137,3 +132,30 @@ def _check_requantize(form: g.Requantize, arrays: Sequence[Array], where: str) -
         what, low, high = "shift", limits.SHIFT_MIN, limits.SHIFT_MAX
     if not ((values >= low) & (values <= high)).all():  # NaN fails both
         raise ModelFormatError(f"{where}: a {what} is not within [{low}, {high}]")
+
+
+def _check_channel_affine(affine: Array) -> None:
+    import numpy as np
+
+    offsets, multipliers = affine
+    low, high = limits.INPUT_MULTIPLIER_MIN, limits.INPUT_MULTIPLIER_MAX
+    if not (np.isfinite(offsets).all() and ((multipliers >= low) & (multipliers <= high)).all()):
+        raise ModelFormatError(f"an input offset is not finite, or a multiplier not within [{low}, {high}]")
+
+
+def _check_rule_nodes(nodes: npt.NDArray[np.uint32], trees: int, features: int, where: str) -> None:
+    """The first level is the roots; each other one has two nodes for every condition before it; none is left over."""
+    is_condition = nodes >> 24 == 1
+    if not (is_condition | (nodes == 0)).all():
+        raise ModelFormatError(f"{where}: a node is neither a condition nor a leaf")
+    if ((nodes & 0xFFFF)[is_condition] >= features).any():
+        raise ModelFormatError(f"{where}: a condition reads a feature that is not there")
+    begin, end, depth = 0, trees, 0
+    while conditions := int(is_condition[begin:end].sum()):
+        begin, end, depth = end, end + 2 * conditions, depth + 1
+        if end > len(nodes):
+            raise ModelFormatError(f"{where}: a condition's nodes are not there")
+        if depth > limits.RULE_DEPTH:
+            raise ModelFormatError(f"{where}: a rule has more than {limits.RULE_DEPTH} conditions")
+    if end != len(nodes):
+        raise ModelFormatError(f"{where}: no condition leads to a node")

@@ -19,7 +19,13 @@ def check_graph(graph: g.Graph) -> None:
     _Checker(graph).run()
 
 
-_INPUTS = {g.Add: 2, g.MatMul: 2, g.Multiply: 2, g.Constant: 0}  # 1 for all others, any number but 0 for Concat
+_INPUTS = {
+    g.Add: 2,
+    g.MatMul: 2,
+    g.Multiply: 2,
+    g.Constant: 0,
+    g.Select: 3,
+}  # 1 for all others, any number but 0 for Concat
 
 
 class _Checker:
@@ -68,6 +74,10 @@ class _Checker:
         if source.raw_table is not None:
             channels = self.graph.input_activation.channels
             self.use_tensor(source.raw_table, g.DType.INT8, ((channels, 256), (1, 256)), "raw_table")
+        if source.channel_affine is not None:
+            shape = (2, self.graph.input_activation.channels)
+            self.use_tensor(source.channel_affine, g.DType.FLOAT32, [shape], "channel_affine")
+            self.require(source.multiplier == 1, "channel_affine goes with the multiplier 1")
 
     def check_output(self) -> None:
         output = self.graph.output
@@ -144,6 +154,10 @@ class _Checker:
                 self.check_multiply(multiply, inputs[0], inputs[1], output)
             case g.Constant() as constant:
                 self.use_tensor(constant.value, g.DType.INT8, [output.shape], "value")
+            case g.RuleTable() as rules:
+                self.check_rule_table(rules, inputs[0], output)
+            case g.Select() as select:
+                self.check_select(select, inputs, output)
         self.computed.add(operator.output)
         self.work += 0 if isinstance(operator.kind, g.Flatten | g.Reshape) else output.elements
 
@@ -225,6 +239,29 @@ class _Checker:
         elements = pool.window.kernel_h * pool.window.kernel_w
         largest = elements * x.max_magnitude * max(pool.reciprocal, 1)
         self.require(largest < limits.ACCUMULATOR, "its accumulator can overflow")
+
+    def check_rule_table(self, rules: g.RuleTable, x: g.Activation, y: g.Activation) -> None:
+        self.require(len(x.shape) == 1 and len(y.shape) == 1, "a rule table is [features] to [classes]")
+        self.require(x.elements <= limits.RULE_FEATURES, "a rule table has too many features")
+        self.require(1 <= rules.trees <= limits.RULE_TREES, f"{rules.trees} trees are out of range")
+        for index in (rules.nodes, rules.scores):
+            self.require(index < len(self.graph.tensors), "a rule table's tensor is not there")
+        nodes = self.graph.tensors[rules.nodes].elements
+        self.require(rules.trees <= nodes <= limits.RULE_NODES, f"{nodes} nodes are out of range")
+        self.use_tensor(rules.nodes, g.DType.UINT32, [(nodes,)], "nodes")
+        # Two nodes for each condition and one for each tree: the number of leaves needs no values.
+        leaves = (nodes + rules.trees) // 2
+        self.use_tensor(rules.scores, g.DType.INT8, [(leaves, y.shape[0])], "scores")
+        self.check_requantize(rules.requantize, ((y.shape[0],), (1,)))
+        self.work += rules.trees * (limits.RULE_DEPTH + y.elements)
+
+    def check_select(self, select: g.Select, inputs: list[g.Activation], y: g.Activation) -> None:
+        gate, *branches = inputs
+        self.require(gate.shape == (1,), "a select's gate is one value")
+        self.require(-128 <= select.threshold <= 127, f"the threshold {select.threshold} is not within int8")
+        for branch in branches:
+            self.check_elementwise(branch, y)
+            self.check_same_grid(branch, y)
 
     def check_pool(self, window: g.Window, x: g.Activation, y: g.Activation) -> None:
         self.require(len(x.shape) == 3 and len(y.shape) == 3, "a pool is [height, width, channels]")

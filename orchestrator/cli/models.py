@@ -46,6 +46,8 @@ def _fields(model: Row) -> list[tuple[str, str]]:
         fields += _certificate_fields(certificate)
     if model["lineage"] and model["lineage"]["parent_model_sha256"]:
         fields.append(("made to replace", model["lineage"]["parent_model_sha256"]))
+    if model["rules"]:
+        fields.append(("rules", _rules(model["rules"])))
     return fields
 
 
@@ -69,6 +71,17 @@ def _compared(counts: Row) -> str:
     return f"{correct} of {counts['samples']}, the teacher {teacher}"
 
 
+def _rules(rules: Row) -> str:
+    words = f"{rules['rules']} in {rules['trees']} tree(s), {size(rules['table_bytes'])}"
+    words += f"; as the network on {percent(rules['fidelity'])} of held-out samples"
+    if rules["in_front_of_network"]:
+        lost = f"{percent(rules['accuracy_drop'])} (at most {percent(rules['accuracy_drop_upper'])})"
+        words += f"; answer {percent(rules['answered'])} before the network and lose {lost}"
+    return words
+
+
+RULE_COLUMNS = (Column("rules", lambda line: line["text"]),)
+
 MEASUREMENT_COLUMNS = (
     Column("device class", lambda m: m["device_class"]),
     Column("engine", lambda m: m["engine_path"]),
@@ -83,7 +96,11 @@ MEASUREMENT_COLUMNS = (
 
 
 def _details(model: Row) -> list[Table]:
-    return [table(model["measurements"], MEASUREMENT_COLUMNS)] if model["measurements"] else []
+    shown = [table(model["measurements"], MEASUREMENT_COLUMNS)] if model["measurements"] else []
+    if model["rules"]:
+        lines = [{"text": line} for line in model["rules"]["text"].splitlines()]
+        shown.append(table(lines, RULE_COLUMNS))
+    return shown
 
 
 MODELS = Resource(

@@ -6,16 +6,21 @@ import hashlib
 from dataclasses import dataclass, field
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
+from orchestrator.compression.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
 class Artifact:
-    """The stored bytes of a model and its blobs by SHA-256 (tensor payloads and golden vectors)."""
+    """The stored bytes of a model and its blobs by SHA-256 (tensor payloads and golden vectors).
+
+    `recipe` is what made it, with all that was chosen on the way.
+    """
 
     model: bytes
     blobs: dict[bytes, bytes] = field(repr=False)
+    recipe: Recipe | None = None
 
     @property
     def digest(self) -> bytes:

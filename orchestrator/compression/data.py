@@ -64,7 +64,13 @@ def labels_to_tensor(labels: npt.NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(labels.copy())
 
 
-def require_samples(split: Split, *, at_least: int = 1, what: str) -> None:
-    """Raise `DataError` if `split` is too small to be `what`."""
+def require_samples(split: Split, *, at_least: int = 1, what: str, judges: bool = False) -> None:
+    """Every method begins with this: raises `DataError` if `split` is too small to be `what`.
+
+    Args:
+        judges: what reads it only judges by it; everybody else is refused a split that is for judging, `LeakError`.
+    """
+    if not judges:
+        split.require_may_be_learned_from(what)
     if len(split) < at_least:
         raise DataError(f"{what} needs at least {at_least} sample(s), found {len(split)}")

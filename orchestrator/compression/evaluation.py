@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
 from orchestrator.compression.errors import DataError
@@ -35,7 +35,12 @@ def evaluate(model: Artifact | Engine, split: Split) -> Evaluation:
     Raises:
         DataError: the split is empty, its images are not of the model's shape, or the model takes no raw pixels.
     """
-    require_samples(split, what="an evaluation")
+    return Evaluation(predict(model, split) == split.labels)
+
+
+def predict(model: Artifact | Engine, split: Split) -> npt.NDArray[np.int64]:
+    """The class that the engine answers for every sample, [N]; raises what `evaluate` raises."""
+    require_samples(split, what="an evaluation", judges=True)
     engine = model.load() if isinstance(model, Artifact) else model
     graph = engine.graph
     if graph.input.raw_table is None or graph.input_activation.shape != split.sample_shape:
@@ -48,12 +53,12 @@ def evaluate(model: Artifact | Engine, split: Split) -> Evaluation:
         batch = split.inputs[start : start + _BATCH]
         output = np.frombuffer(engine.infer_batch(batch.tobytes(), raw=True), np.int8).reshape(len(batch), classes)
         predicted[start : start + len(batch)] = output.argmax(axis=1)
-    return Evaluation(predicted == split.labels)
+    return predicted
 
 
 def evaluate_network(network: nn.Module, split: Split, *, preprocessing: Preprocessing) -> Evaluation:
     """Answer every sample with a float network in evaluation mode; its mode is put back afterwards."""
-    require_samples(split, what="an evaluation")
+    require_samples(split, what="an evaluation", judges=True)
     predicted = predict_logits(network, split.inputs, preprocessing).argmax(dim=1).numpy()
     return Evaluation(predicted == split.labels)
 

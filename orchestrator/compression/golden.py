@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.runtime import make_golden
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 
 RANDOM_CASES = 4
 REAL_CASES = 4

@@ -42,6 +42,7 @@ def candidate(record: records.Candidate) -> operator_pb2.Candidate:
         accuracy=record.accuracy,
         model_bytes=record.model_bytes,
         peak_ram_bytes=record.peak_ram_bytes,
+        fp32_accuracy=record.fp32_accuracy,
         measurements=[measurement(entry) for entry in record.measurements],
         chosen_for=record.chosen_for,
         verdict=record.verdict,
@@ -55,6 +56,7 @@ def candidate_from(message: operator_pb2.Candidate) -> records.Candidate:
         accuracy=message.accuracy,
         model_bytes=message.model_bytes,
         peak_ram_bytes=message.peak_ram_bytes,
+        fp32_accuracy=message.fp32_accuracy if message.HasField("fp32_accuracy") else None,
         measurements=tuple(measurement_from(entry) for entry in message.measurements),
         chosen_for=tuple(message.chosen_for),
         verdict=message.verdict,
@@ -188,4 +190,6 @@ def published_model(record: records.PublishedModel, statements: Iterable[bytes])
             message.lineage.CopyFrom(statement.lineage)
         elif statement.HasField("certificate"):
             message.certificate.CopyFrom(statement.certificate)
+        elif statement.HasField("rules"):
+            message.rules.CopyFrom(statement.rules)
     return message

@@ -4,7 +4,27 @@ numpy only: the demo's cameras and every test import this without torch. What tu
 `orchestrator.compression.data`.
 """
 
-from orchestrator.datasets.errors import DatasetError, DatasetFormatError, DatasetUnavailableError, LeakError
-from orchestrator.datasets.splits import Split, Splits
+from orchestrator.datasets.errors import (
+    CertifySpentError,
+    DatasetError,
+    DatasetFormatError,
+    DatasetUnavailableError,
+    LeakError,
+    SplitRoleError,
+)
+from orchestrator.datasets.sealed import SealedSplit
+from orchestrator.datasets.splits import Role, Split, Splits, concatenate
 
-__all__ = ["DatasetError", "DatasetFormatError", "DatasetUnavailableError", "LeakError", "Split", "Splits"]
+__all__ = [
+    "CertifySpentError",
+    "DatasetError",
+    "DatasetFormatError",
+    "DatasetUnavailableError",
+    "LeakError",
+    "Role",
+    "SealedSplit",
+    "Split",
+    "SplitRoleError",
+    "Splits",
+    "concatenate",
+]

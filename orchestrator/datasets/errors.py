@@ -4,6 +4,8 @@ DatasetError
 ├── DatasetUnavailableError  the files are nowhere to be found; the message names every way to get them
 ├── DatasetFormatError       files or arrays are not what they should be (digest, shape, dtype, labels)
 └── LeakError                the same input is in two splits that must be disjoint
+    ├── SplitRoleError       a split is given to somebody who must not see it
+    └── CertifySpentError    `certify` was read for this model already
 """
 
 from __future__ import annotations
@@ -34,3 +36,17 @@ class LeakError(DatasetError):
         self.first = first
         self.second = second
         self.shared = shared
+
+
+class SplitRoleError(LeakError):
+    """A split is given to somebody who must not see it."""
+
+    def __init__(self, message: str) -> None:
+        DatasetError.__init__(self, message)
+
+
+class CertifySpentError(LeakError):
+    """The certify split was read for this model already; what it said then is its certificate."""
+
+    def __init__(self, message: str) -> None:
+        DatasetError.__init__(self, message)

@@ -1,14 +1,16 @@
 """Labelled images, and the four splits a job may see.
 
-Who may read what is the point of the type: training reads `train`, quantization `calibrate`, the search `choose`, and
-`certify` is read once for each published model. Disjointness is by content and checked on construction, so it cannot be
-forgotten. Shapes: N samples, H height, W width, C channels.
+Who may read what is the point of the types. Training reads `train`, quantization `calibrate`; the search judges by
+`choose`; `certify` is read once for each published model (see `sealed`). Disjointness is by content and checked on
+construction. A split carries its role wherever it goes, so a method that is handed what it must not learn from refuses
+it. Shapes: N samples, H height, W width, C channels.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import cached_property
 from itertools import combinations
 from typing import Any
@@ -16,15 +18,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.datasets.errors import DatasetFormatError, LeakError
+from orchestrator.datasets.errors import DatasetFormatError, LeakError, SplitRoleError
+
+
+class Role(StrEnum):
+    """What a split is for."""
+
+    NONE = "none"  # nobody said; whoever made it answers for it
+    TRAIN = "train"
+    CALIBRATE = "calibrate"
+    CHOOSE = "choose"
+    CERTIFY = "certify"
+
+    @property
+    def only_judges(self) -> bool:
+        """Whether nothing may be learned from it, calibrated on it or tuned by it."""
+        return self in (Role.CHOOSE, Role.CERTIFY)
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with their labels: `inputs` uint8 [N, H, W, C], `labels` int64 [N]. Both become read-only."""
+    """Images with their labels: `inputs` uint8 [N, H, W, C], `labels` int64 [N]. Both become read-only.
+
+    `role` is not part of what a split is: it does not change its digest.
+    """
 
     inputs: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
+    role: Role = Role.NONE
 
     def __post_init__(self) -> None:
         if self.inputs.dtype != np.uint8 or self.inputs.ndim != 4:
@@ -48,9 +69,14 @@ class Split:
         return height, width, channels
 
     def take(self, indices: npt.ArrayLike | slice) -> Split:
-        """The samples at `indices` (anything numpy indexes with), in that order."""
+        """The samples at `indices` (anything numpy indexes with), in that order; they keep their role."""
         chosen = indices if isinstance(indices, slice) else np.asarray(indices)
-        return Split(self.inputs[chosen], self.labels[chosen])
+        return Split(self.inputs[chosen], self.labels[chosen], self.role)
+
+    def require_may_be_learned_from(self, what: str) -> None:
+        """Raise `SplitRoleError` if this split only judges."""
+        if self.role.only_judges and len(self):
+            raise SplitRoleError(f"{what} must not see the {self.role} split: what is judged by it was not to know it")
 
     def digest(self) -> str:
         """SHA-256 (hex) over shape, inputs and labels: the identity of this split in caches and certificates."""
@@ -84,6 +110,11 @@ class Splits:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        for name, split in self.named().items():
+            if split.role.only_judges and split.role != name and len(split):
+                raise SplitRoleError(f"the {split.role} split cannot become {name!r}")
+            if split.role != name:
+                object.__setattr__(self, name, replace(split, role=Role(name)))
         named = self.named()
         shapes = {split.sample_shape for split in named.values()}
         if len(shapes) != 1:
@@ -113,6 +144,24 @@ class Splits:
         """SHA-256 (hex) over all splits, labels and preprocessing."""
         parts = [f"{name}={split.digest()}" for name, split in self.named().items()]
         return hashlib.sha256(f"{parts} {self.labels} {self.mean} {self.std}".encode()).hexdigest()
+
+    def without_certify(self) -> Splits:
+        """What a search may hold: `certify` is empty."""
+        return replace(self, certify=self.certify.take(slice(0, 0)))
+
+
+def concatenate(*splits: Split) -> Split:
+    """All samples, one split after the other; their role where they share it.
+
+    Raises:
+        SplitRoleError: one of several roles only judges.
+    """
+    roles = {split.role for split in splits if len(split)}
+    if len(roles) > 1 and any(role.only_judges for role in roles):
+        raise SplitRoleError(f"splits of different roles cannot be mixed: {', '.join(sorted(roles))}")
+    inputs = np.concatenate([split.inputs for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
+    return Split(inputs, labels, roles.pop() if len(roles) == 1 else Role.NONE)
 
 
 def require_disjoint(**splits: Split) -> None:

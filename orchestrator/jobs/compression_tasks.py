@@ -11,26 +11,27 @@ from typing import Any
 from torch import nn
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.certificate import compare_paired, compare_worst_class
+from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.prune.blocks import BlockPruning, prune_blocks_and_recover
-from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import Split, Splits
+from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
 from orchestrator.jobs.repair_data import RepairData
+from orchestrator.jobs.rules_tasks import with_rules
 from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
-from orchestrator.spec import QuantizeSpec
 from protos import model_pb2
 
 TIMING_BUDGET_S = 30.0
@@ -45,6 +46,7 @@ def make_candidate(
     context.set_up()
     control_plane = context.control_plane()
     network = load_network(order.network, control_plane)
+    fp32 = network if order.fp32 == order.network else load_network(order.fp32, control_plane)
     if order.spec.prune is not None:
         pruning = PruneOrder(
             spec=order.spec.prune,
@@ -54,14 +56,33 @@ def make_candidate(
             seed=order.seed,
         )
         network = pruned(context, pruning, network, splits, returned)
-    recipe = recipe_of(order.spec.quantize)
-    artifact = compress(network, splits, recipe, name=order.model_name, on_progress=context.report.part(0.5, 0.9))
+    recipe = recipe_for(order.spec.quantize, seed=order.seed)
+    checkpoints = None
+    if recipe.training is not None:
+        checkpoints = QuantizedEpochs(control_plane, order.inputs, save_checkpoint(network))
+        if returned:
+            splits = dataclasses.replace(splits, train=concatenate(splits.train, returned.train))
+    artifact = compress(
+        network,
+        splits,
+        recipe,
+        name=order.model_name,
+        max_accuracy_drop=None,  # whether it may leave is each target's to say
+        checkpoints=checkpoints,
+        on_progress=context.report.part(0.5, 0.8),
+    )
+    recipe = artifact.recipe or recipe
+    made_of_rules: dict[str, Any] = {}
+    if order.spec.rules is not None:
+        artifact, made_of_rules = with_rules(artifact, splits, order.spec.rules, seed=order.seed)
     engine = artifact.load()
     metrics: dict[str, Any] = {
         "accuracy": evaluate(engine, splits.choose).accuracy,
+        "fp32_accuracy": evaluate_network(fp32, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         "recipe_json": recipe.to_json(),
+        **made_of_rules,
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy
@@ -69,7 +90,7 @@ def make_candidate(
 
 
 def certify_models(
-    context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: Split
+    context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: SealedSplit
 ) -> list[dict[str, Any]]:
     """What each model answers on the certify split, paired with the teacher's answers to the same samples.
 
@@ -79,14 +100,15 @@ def certify_models(
     control_plane = context.control_plane()
     preprocessing = Preprocessing.of(splits)
     network = load_network(teacher, control_plane)
-    corrupted = Split(CERTIFIED_CORRUPTION.apply(certify.inputs), certify.labels)
-    on_clean = evaluate_network(network, certify, preprocessing=preprocessing).correct
-    on_corrupted = evaluate_network(network, corrupted, preprocessing=preprocessing).correct
     certificates = []
     for digest in model_digests:
+        clean = certify.open_for(digest)
+        corrupted = Split(CERTIFIED_CORRUPTION.apply(clean.inputs), clean.labels)
+        on_clean = evaluate_network(network, clean, preprocessing=preprocessing).correct
+        on_corrupted = evaluate_network(network, corrupted, preprocessing=preprocessing).correct
         engine = _load_engine(control_plane, digest)
-        answers = evaluate(engine, certify).correct
-        worst = compare_worst_class(answers, on_clean, certify.labels)
+        answers = evaluate(engine, clean).correct
+        worst = compare_worst_class(answers, on_clean, clean.labels)
         certificates.append(
             {
                 **dataclasses.asdict(compare_paired(answers, on_clean)),
@@ -195,10 +217,6 @@ def _narrower(
             on_progress=context.report.part(0.1, 0.5),
         )
     return narrower
-
-
-def recipe_of(quantize: QuantizeSpec) -> Recipe:
-    return Recipe(scheme=Scheme(quantize.scheme), weight_bits=quantize.weight_bits)
 
 
 def put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:

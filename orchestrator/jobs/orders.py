@@ -80,10 +80,18 @@ class PruneOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateOrder:
-    """Which candidate to make of which network; `learning` says how what pruning broke is trained back."""
+    """Which candidate to make of which network.
+
+    Attributes:
+        learning: how what pruning broke is trained back.
+        fp32: what accuracy is compared with: `network`, or what that was before it was pruned.
+        inputs: of the whole stage; epochs of quantization-aware training are kept under keys made from them.
+    """
 
     spec: CandidateSpec
     network: NetworkRef
+    fp32: NetworkRef
+    inputs: StageInputs
     teacher: NetworkRef
     learning: StudentSpec
     model_name: str

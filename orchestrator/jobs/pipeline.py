@@ -113,7 +113,7 @@ class JobPipeline:
             learning=self._learning(teacher),
             model_name=self._spec.model_name,
             seed=self._spec.seed,
-            make_candidate=lambda spec, network: self._candidate(spec, data, teacher, network),
+            make_candidate=lambda spec, network: self._candidate(spec, data, teacher, network, student),
         )
 
     def _search(self, spec: SearchSpec, maker: TrialMaker, conclusion: Conclusion) -> Found:
@@ -211,7 +211,7 @@ class JobPipeline:
 
         def make(spec: CandidateSpec) -> Made | None:
             try:
-                return self._candidate(spec, data, teacher, student)
+                return self._candidate(spec, data, teacher, student, student)
             except CompressionError as error:
                 if spec in self._spec.candidates:
                     raise
@@ -221,20 +221,16 @@ class JobPipeline:
         with ThreadPoolExecutor(max_workers=self._ray.parallel_tasks(), thread_name_prefix="candidate") as pool:
             return [made for made in pool.map(make, self._candidate_specs()) if made is not None]
 
-    def _candidate(self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, student: NetworkRef) -> Made:
+    def _candidate(
+        self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, network: NetworkRef, student: NetworkRef
+    ) -> Made:
+        """Of `network`: the student, or what a search made of it by pruning."""
         stage = _stage_of(spec)
         learning = self._learning(teacher)
-        order = CandidateOrder(
-            spec=spec,
-            network=student,
-            teacher=teacher,
-            learning=learning,
-            model_name=self._spec.model_name,
-            seed=self._spec.seed,
-        )
         parameters: dict[str, Any] = {
             "prune": None if spec.prune is None else asdict(spec.prune),
             "quantize": asdict(spec.quantize),
+            "rules": None if spec.rules is None else asdict(spec.rules),
             "learning": None if spec.prune is None else asdict(learning),
             "model_name": self._spec.model_name,
         }
@@ -242,8 +238,19 @@ class JobPipeline:
             "candidate",
             data=data.digest,
             parameters=parameters,
-            student=student.checkpoint,
+            student=network.checkpoint,
             teacher=teacher.checkpoint,
+            fp32=student.checkpoint,
+        )
+        order = CandidateOrder(
+            spec=spec,
+            inputs=inputs,
+            network=network,
+            fp32=student,
+            teacher=teacher,
+            learning=learning,
+            model_name=self._spec.model_name,
+            seed=self._spec.seed,
         )
         output = self._stages.run(
             stage, inputs, lambda: self._ray.make_candidate(stage, order, data.splits, data.returned)
@@ -253,6 +260,7 @@ class JobPipeline:
             name=spec.name,
             model_digest=output.blobs[MODEL].digest,
             accuracy=float(output.metrics["accuracy"]),
+            fp32_accuracy=float(output.metrics["fp32_accuracy"]),
             model_bytes=int(output.metrics["model_bytes"]),
             peak_ram_bytes=int(output.metrics["peak_ram_bytes"]),
         )

@@ -16,6 +16,9 @@ from orchestrator.jobs.stages import Blob
 from orchestrator.records import Candidate
 from protos import model_pb2, operator_pb2
 
+RULES, RULES_RECIPE = "rules", "rules_recipe_json"  # names among a candidate's figures
+_TEXT_BYTES = 48 * 1024  # of rules in a statement; what is longer is cut at a line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ancestry:
@@ -33,6 +36,7 @@ class ChosenModel:
     model: Blob
     blobs: tuple[Blob, ...]  # tensors and golden vectors
     recipe_json: str
+    rules: Mapping[str, Any] | None  # fields of a RuleSet, where the model has rules
     certificate: Mapping[str, Any]  # as `compression_tasks.certify_models` gives it
     data: DataFacts
     seed: int
@@ -69,12 +73,33 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
     bodies = [
         model_pb2.Statement(lineage=lineage),
         model_pb2.Statement(certificate=_certificate(chosen, lineage)),
+        *_rule_set(chosen.rules),
         *(model_pb2.Statement(measurement=convert.measurement(m)) for m in chosen.candidate.measurements),
     ]
     for statement in bodies:
         statement.model_sha256 = sha256
         statement.issued_at_ms = issued_at_ms
     return bodies
+
+
+def recipe_json(metrics: Mapping[str, Any]) -> str:
+    """The recipe of a candidate as JSON; where it has rules, theirs and the network's beside each other."""
+    recipe = str(metrics["recipe_json"])
+    return f'{{"network":{recipe},"rules":{metrics[RULES_RECIPE]}}}' if RULES_RECIPE in metrics else recipe
+
+
+def _rule_set(rules: Mapping[str, Any] | None) -> list[model_pb2.Statement]:
+    if rules is None:
+        return []
+    return [model_pb2.Statement(rules=model_pb2.RuleSet(**{**rules, "text": _cut(str(rules["text"]))}))]
+
+
+def _cut(text: str) -> str:
+    if len(text.encode()) <= _TEXT_BYTES:
+        return text
+    lines = text.splitlines()
+    kept = text.encode()[:_TEXT_BYTES].decode(errors="ignore").splitlines()[:-1]  # the last one may be cut
+    return "\n".join([*kept, f"... and {len(lines) - len(kept)} lines more"])
 
 
 def _certificate(chosen: ChosenModel, lineage: model_pb2.Lineage) -> model_pb2.Certificate:

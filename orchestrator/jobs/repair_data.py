@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.datasets import Split, Splits
+from orchestrator.datasets import Split, Splits, concatenate
 from orchestrator.jobs.errors import JobFailedError
 
 HELD_OUT_ONE_IN = 4
@@ -37,15 +37,20 @@ class RepairData:
         return hashlib.sha256(f"{self.train.digest()} {self.held_out.digest()}".encode()).hexdigest()
 
 
-def divide_returned(samples: Iterable[ReturnedSample], splits: Splits) -> RepairData:
+def divide_returned(
+    samples: Iterable[ReturnedSample], splits: Splits, sealed: frozenset[bytes] = frozenset()
+) -> RepairData:
     """Divide the returned samples, each distinct input once (its last label counts).
+
+    Args:
+        sealed: digests of inputs that are in a split which is not at hand.
 
     Raises:
         JobFailedError: too few are usable.
     """
     shape = splits.train.sample_shape
     size_bytes = int(np.prod(shape))
-    known = frozenset[bytes]().union(*(split.input_digests for split in splits.named().values()))
+    known = sealed.union(*(split.input_digests for split in splits.named().values()))
     usable: dict[bytes, ReturnedSample] = {}
     returned = 0
     for sample in samples:
@@ -71,11 +76,9 @@ def mixed_calibration(calibrate: Split, returned: Split, *, seed: int) -> Split:
     """
     count = min(len(calibrate), len(returned))
     chosen = returned.take(np.random.default_rng(seed).permutation(len(returned))[:count])
-    inputs = np.concatenate([calibrate.inputs, chosen.inputs])
-    labels = np.concatenate([calibrate.labels, chosen.labels])
     paired = np.stack([np.arange(count), len(calibrate) + np.arange(count)], axis=1).reshape(-1)
     order = np.concatenate([paired, np.arange(count, len(calibrate))])
-    return Split(inputs[order], labels[order])
+    return concatenate(calibrate, chosen).take(order)
 
 
 def sample_of(split: Split, count: int, *, seed: int) -> Split:

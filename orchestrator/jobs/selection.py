@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.policy.choice import Choice, choose
+from orchestrator.policy.choice import Choice, choose, keeps_accuracy
 from orchestrator.records import Candidate, Measurement
 from orchestrator.spec import CandidateSpec, PruneSpec, TargetSpec
 
@@ -22,14 +22,14 @@ def choose_for_repair(
 ) -> Choice:
     """Choose where `returned_accuracy` says, by candidate, how it does on held-out returned samples."""
     floors = list(targets)
-    blended = [
-        replace(candidate, accuracy=(candidate.accuracy + returned_accuracy[candidate.name]) / 2)
+    blended = [  # a mean over two worlds has no float network to be compared with
+        replace(candidate, accuracy=(candidate.accuracy + returned_accuracy[candidate.name]) / 2, fp32_accuracy=None)
         for candidate in candidates
     ]
     by_name = {candidate.name: candidate for candidate in candidates}
     classes = []
     for target in floors:
-        meeting = [candidate for candidate in blended if by_name[candidate.name].accuracy >= target.accuracy_floor]
+        meeting = [candidate for candidate in blended if keeps_accuracy(by_name[candidate.name], target)]
         if meeting:
             narrowed = choose(meeting, [replace(target, accuracy_floor=0.0)]).classes[0]
         else:

@@ -7,18 +7,19 @@ node has.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
 import ray
 
+from orchestrator.jobs.epochs import epoch_inputs, epochs_done
 from orchestrator.jobs.errors import ClusterError, JobFailedError
 from orchestrator.jobs.orders import TeacherOrder
-from orchestrator.jobs.stages import StageInputs, StageOutput, StageRecord, StageStore
+from orchestrator.jobs.stages import StageOutput, StageRecord
 from orchestrator.jobs.worker import TaskContext
 
 _RESTARTS_OF_WORKERS = 3
+_EPOCH = "teacher-epoch"
 
 
 def train_teacher(context: TaskContext, order: TeacherOrder, splits: ray.ObjectRef[Any]) -> StageOutput:
@@ -57,25 +58,10 @@ def train_teacher(context: TaskContext, order: TeacherOrder, splits: ray.ObjectR
         raise kind(f"training the teacher failed: {getattr(cause, 'cause', None) or cause}") from error
     except train.TrainingFailedError as error:
         raise ClusterError(f"training the teacher failed: {error}") from error
-    record = context.control_plane().get_stage(epoch_inputs(order.inputs, order.spec.epochs).key())
+    record = context.control_plane().get_stage(epoch_inputs(_EPOCH, order.inputs, order.spec.epochs).key())
     if record is None:
         raise ClusterError("training ended without the checkpoint of its last epoch")
     return record.output
-
-
-def epoch_inputs(inputs: StageInputs, epochs_done: int) -> StageInputs:
-    return dataclasses.replace(
-        inputs, name="teacher-epoch", parameters={**inputs.parameters, "epochs_done": epochs_done}
-    )
-
-
-def epochs_done(store: StageStore, inputs: StageInputs, epochs: int) -> tuple[int, StageOutput | None]:
-    """How many epochs an earlier attempt finished, and what the last of them left."""
-    for done in range(epochs, 0, -1):
-        record = store.get_stage(epoch_inputs(inputs, done).key())
-        if record is not None:
-            return done, record.output
-    return 0, None
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
@@ -99,7 +85,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
 
     network = build_network(order.spec.entrypoint, seed=order.seed)
     # Ranks may look at different moments, but nobody writes an epoch before all have begun: they see the same.
-    first_epoch, saved = epochs_done(control_plane, order.inputs, order.spec.epochs)
+    first_epoch, saved = epochs_done(control_plane, _EPOCH, order.inputs, order.spec.epochs)
     if saved is not None:
         load_checkpoint(network, control_plane.get_blob(saved.blobs["checkpoint"].digest))
     epoch_started = time.monotonic()
@@ -112,7 +98,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             if done == order.spec.epochs:
                 metrics["accuracy"] = evaluate_network(network, splits.choose, preprocessing=preprocessing).accuracy
             output = StageOutput(blobs={"checkpoint": blob}, metrics=metrics)
-            inputs = epoch_inputs(order.inputs, done)
+            inputs = epoch_inputs(_EPOCH, order.inputs, done)
             duration_s = time.monotonic() - epoch_started
             control_plane.put_stage(
                 StageRecord(key=inputs.key(), name=f"teacher epoch {done}", output=output, duration_s=duration_s)

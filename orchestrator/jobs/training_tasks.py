@@ -12,7 +12,7 @@ from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import Split, Splits
+from orchestrator.datasets import SealedSplit, Splits
 from orchestrator.jobs.orders import DataFacts, NetworkRef, StudentOrder
 from orchestrator.jobs.repair_data import RepairData, ReturnedSample, divide_returned, mixed_calibration, sample_of
 from orchestrator.jobs.stages import StageOutput
@@ -24,8 +24,8 @@ REPAIR_TRAIN_SAMPLES = 12_000
 """A repair rehearses what the student knew; it need not see all of it again, and shall end within a minute."""
 
 
-def load_data(context: TaskContext, spec: DataSpec) -> tuple[DataFacts, Splits, Split]:
-    """The facts, the splits without `certify`, and `certify` by itself: only the certificate's task is given that."""
+def load_data(context: TaskContext, spec: DataSpec) -> tuple[DataFacts, Splits, SealedSplit]:
+    """The facts, the splits without `certify`, and that under seal: only the certificate's task opens it."""
     context.set_up()
     splits = load_splits(spec.entrypoint, spec.args)
     facts = DataFacts(
@@ -33,16 +33,16 @@ def load_data(context: TaskContext, spec: DataSpec) -> tuple[DataFacts, Splits, 
         split_digests={name: split.digest() for name, split in splits.named().items()},
         counts={name: len(split) for name, split in splits.named().items()},
     )
-    return facts, dataclasses.replace(splits, certify=splits.certify.take(slice(0, 0))), splits.certify
+    return facts, splits.without_certify(), SealedSplit(splits.certify)
 
 
 def load_returned(
-    context: TaskContext, device_ids: list[str], splits: Splits, certify: Split, seed: int
+    context: TaskContext, device_ids: list[str], splits: Splits, certify: SealedSplit, seed: int
 ) -> tuple[str, Splits, RepairData]:
     """The digest of the returned samples, the splits for a repair, and the samples divided."""
     stored = context.control_plane().list_samples(device_ids)
     samples = [ReturnedSample(entry.sample.raw, entry.sample.label) for entry in stored]
-    returned = divide_returned(samples, dataclasses.replace(splits, certify=certify))
+    returned = divide_returned(samples, splits, certify.input_digests)
     repair_splits = dataclasses.replace(
         splits,
         train=sample_of(splits.train, REPAIR_TRAIN_SAMPLES, seed=seed),

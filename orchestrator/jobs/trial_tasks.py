@@ -15,8 +15,9 @@ from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.pipeline import compress, quantize_network
 from orchestrator.compression.recipe import Rounding
 from orchestrator.datasets import Split, Splits
-from orchestrator.jobs.compression_tasks import pruned, put_artifact, recipe_of
+from orchestrator.jobs.compression_tasks import pruned, put_artifact
 from orchestrator.jobs.orders import CHECKPOINT, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.quantized_training import recipe_for
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.jobs.worker import TaskContext, load_network
@@ -59,8 +60,13 @@ def outline_candidate(context: TaskContext, order: CandidateOrder, splits: Split
             seed=order.seed,
         )
         network = pruned(context, untrained, network, splits, None)
-    recipe = replace(recipe_of(order.spec.quantize), rounding=Rounding.NEAREST, calibration_count=OUTLINE_SAMPLES)
-    artifact = compress(network, splits, recipe, name=order.model_name)
+    recipe = replace(
+        recipe_for(order.spec.quantize, seed=order.seed),
+        rounding=Rounding.NEAREST,
+        calibration_count=OUTLINE_SAMPLES,
+        training=None,
+    )
+    artifact = compress(network, splits, recipe, name=order.model_name, max_accuracy_drop=None)
     engine = artifact.load()
     return StageOutput(
         blobs=put_artifact(control_plane, artifact),
@@ -79,7 +85,7 @@ def measure_divergence(
     preprocessing = Preprocessing.of(splits)
     module = load_network(network, context.control_plane())
     calibrate: Split = splits.calibrate.take(slice(0, TABLE_SAMPLES))
-    quantized = quantize_network(module, calibrate, recipe_of(quantize), preprocessing=preprocessing)
+    quantized = quantize_network(module, calibrate, recipe_for(quantize, seed=0), preprocessing=preprocessing)
     output = quantized.grids[quantized.graph.output]
     with torch.no_grad():
         found = output.dequantize(quantized.run(images_to_tensor(calibrate.inputs, preprocessing)))

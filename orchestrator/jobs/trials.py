@@ -56,9 +56,7 @@ class TrialMaker:
     def outline(self, spec: CandidateSpec) -> StageOutput:
         """The candidate as it would be untrained: all of it but its accuracy."""
         order = self._order(spec)
-        inputs = self.stages.inputs(
-            "outline", data=self.data_digest, parameters=_parameters(order), student=self.student.checkpoint
-        )
+        inputs = order.inputs
         return self.stages.run("trial", inputs, lambda: self.ray_runner.outline_candidate(order, self.splits))
 
     def candidate(self, spec: CandidateSpec) -> Made:
@@ -90,19 +88,23 @@ class TrialMaker:
         )
 
     def _order(self, spec: CandidateSpec) -> CandidateOrder:
+        inputs = self.stages.inputs(
+            "outline", data=self.data_digest, parameters=self._parameters(spec), student=self.student.checkpoint
+        )
         return CandidateOrder(
             spec=spec,
+            inputs=inputs,
             network=self.student,
+            fp32=self.student,
             teacher=self.teacher,
             learning=self.learning,
             model_name=self.model_name,
             seed=self.seed,
         )
 
-
-def _parameters(order: CandidateOrder) -> dict[str, Any]:
-    return {
-        "prune": None if order.spec.prune is None else {**asdict(order.spec.prune), "epochs": 0},
-        "quantize": asdict(order.spec.quantize),
-        "model_name": order.model_name,
-    }
+    def _parameters(self, spec: CandidateSpec) -> dict[str, Any]:
+        return {
+            "prune": None if spec.prune is None else asdict(replace(spec.prune, epochs=0)),
+            "quantize": asdict(spec.quantize),
+            "model_name": self.model_name,
+        }

@@ -1,8 +1,8 @@
 """Which candidate each device class gets: the constraint decides, the objective breaks what is left.
 
-A target names limits (accuracy floor, p95 latency, bytes, RAM) and an objective. Among the candidates that meet every
-limit and that no other beats in everything, the best by the objective is chosen. Where none meets them, the answer is
-what came nearest and what blocks it.
+A target names limits (accuracy floor and drop, p95 latency, bytes, RAM) and an objective. Among the candidates that
+meet every limit and that no other beats in everything, the best by the objective is chosen. Where none meets them, the
+answer is what came nearest and what blocks it.
 """
 
 from __future__ import annotations
@@ -132,6 +132,13 @@ def point_for(candidate: Candidate, device_class: str) -> Point:
     )
 
 
+def keeps_accuracy(candidate: Candidate, target: TargetSpec) -> bool:
+    """Whether it is above the floor and not too far below the float network it is made of."""
+    fp32 = candidate.fp32_accuracy
+    drop = 0.0 if fp32 is None else fp32 - candidate.accuracy
+    return candidate.accuracy >= target.accuracy_floor and drop <= target.max_accuracy_drop
+
+
 def pareto_front(points: Iterable[Point]) -> list[Point]:
     """Points that no other beats: none is at least as good in everything and better in something."""
     return front_of(points, lambda point: point.costs)
@@ -168,6 +175,13 @@ def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = 
         gap = target.accuracy_floor - point.accuracy
         words = f"accuracy {point.accuracy:.4f} is {gap:.4f} below the floor {target.accuracy_floor:.4f}"
         found.append(Shortfall(words, gap / target.accuracy_floor))
+    fp32 = point.candidate.fp32_accuracy
+    if fp32 is not None and fp32 - point.accuracy > target.max_accuracy_drop:
+        drop, allowed = fp32 - point.accuracy, target.max_accuracy_drop
+        words = (
+            f"accuracy {point.accuracy:.4f} is {drop:.4f} below its float network's, maxAccuracyDrop is {allowed:.4f}"
+        )
+        found.append(Shortfall(words, (drop - allowed) / max(allowed, 0.01)))
     limits_ms = [target.latency_p95_ms, None if faster_than_us is None else faster_than_us / 1000.0]
     limit_ms = min((limit for limit in limits_ms if limit is not None), default=None)
     if limit_ms is not None:

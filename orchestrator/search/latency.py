@@ -15,8 +15,12 @@ from typing import Any
 from edge_agent.runtime.graph import Graph, Operator, Requantize, Tensor
 
 PREPARATION = "input"
-_TENSORS = ("weight", "table")  # fields of an operator that are tensors with a size of their own
-_TIMELESS = ("bias", "qmin", "qmax", "reciprocal", "multiplier_a", "multiplier_b")
+_TENSORS = ("weight", "table", "nodes", "scores")  # fields of an operator that are tensors with a size of their own
+_TIMELESS = (
+    *("bias", "gain", "value", "epsilon", "threshold"),
+    *("qmin", "qmax", "reciprocal", "multiplier_a", "multiplier_b"),
+)
+_DENSITY_STEP = 0.05  # of blocks that are there: masks are never quite alike
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,21 @@ def _attributes(tensors: Sequence[Tensor], value: Any) -> list[str]:
         if isinstance(held, Requantize):
             words.append("shift" if held.is_shift else "multiply")
         elif field.name in _TENSORS:
-            words.append(f"{field.name} {_shape(tensors[held].shape)}@{tensors[held].bits or 8}")
+            words.append(f"{field.name} {_layout(tensors[held])}@{tensors[held].bits or 8}")
         elif is_dataclass(held) and not isinstance(held, type):
             words += _attributes(tensors, held)
         elif isinstance(held, int) and field.name not in _TIMELESS:
             words.append(f"{field.name} {held}")
+        elif isinstance(held, tuple) and all(isinstance(entry, int) for entry in held):
+            words.append(f"{field.name} {_shape(held)}")
     return words
+
+
+def _layout(tensor: Tensor) -> str:
+    if not tensor.is_block_sparse:
+        return _shape(tensor.shape)
+    density = tensor.blocks / (tensor.rows_of_blocks * tensor.blocks_per_row)
+    return f"{_shape(tensor.shape)}/{tensor.block_rows}~{round(density / _DENSITY_STEP) * _DENSITY_STEP:.2f}"
 
 
 def _shape(shape: Sequence[int]) -> str:

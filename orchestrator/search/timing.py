@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from orchestrator.search.latency import OperatorTimes, signatures
 
 

@@ -77,11 +77,68 @@ class PruneSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuantizedTrainingSpec:
+    epochs: Annotated[int, Key("passes over the train split", minimum=1, maximum=10_000)] = 6
+    batch_size: Annotated[int, Key("samples per step", minimum=2, maximum=65_536)] = 128
+    learning_rate: Annotated[float, Key("peak of the schedule", **_RATE)] = 0.002
+    temperature: Annotated[float, Key("T of the softened softmax", above=0.0, maximum=100.0)] = 4.0
+    alpha: Annotated[
+        float, Key("weight of the float network's answers; 1 needs no labels", minimum=0.0, maximum=1.0)
+    ] = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizeSpec:
     scheme: Annotated[
         Literal["integer", "power-of-two"], Key("affine per channel, or scales that are powers of two")
     ] = "integer"
     weight_bits: Annotated[Literal[8, 6, 4, 3, 2], Key("bits of a weight")] = 8
+    mean_bits: Annotated[
+        float | None,
+        Key(
+            "mixed bits instead: each layer's by its sensitivity, this many per weight on average",
+            minimum=2.0,
+            maximum=8.0,
+        ),
+    ] = None
+    weight_bytes: Annotated[int | None, Key("mixed bits by bytes: what all weights together may take", minimum=1)] = (
+        None
+    )
+    effort: Annotated[
+        Literal["normal", "high"], Key("high learns the rounding of layers whose error stays large (AdaRound)")
+    ] = "normal"
+    training: Annotated[
+        QuantizedTrainingSpec | None,
+        Key("train with the rounding of devices (quantization-aware) under the float network before grids are fixed"),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeSpec:
+    most_drop: Annotated[
+        float, Key("accuracy that may be lost against the network alone, absolute", minimum=0.0, maximum=1.0)
+    ] = 0.003
+    least_answered: Annotated[
+        float, Key("share of samples that rules must answer themselves", minimum=0.0, maximum=1.0)
+    ] = 0.5
+    confidence: Annotated[float, Key("of the bound on that loss", minimum=0.5, below=1.0)] = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesSpec:
+    rules: Annotated[int, Key("rules of all trees together", minimum=2, maximum=2048)] = 32
+    trees: Annotated[
+        int, Key("1: one rule answers; more: trees that add up, closer to the network", minimum=1, maximum=256)
+    ] = 8
+    depth: Annotated[int, Key("conditions of a rule", minimum=1, maximum=64)] = 3
+    features: Annotated[str, Key('"input", or the operator of the network whose output rules read')] = "input"
+    pool: Annotated[int, Key("average that map to so many rows and columns; 0: as it is", minimum=0, maximum=256)] = 0
+    fidelity_floor: Annotated[
+        float, Key("share of held-out samples on which rules alone answer as the network", minimum=0.0, maximum=1.0)
+    ] = 0.95
+    cascade: Annotated[
+        CascadeSpec | None, Key("rules answer what they are sure of, the network the rest; without it rules alone")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +146,7 @@ class CandidateSpec:
     name: Annotated[str, Key("unique in the job", **_NAME)]
     prune: Annotated[PruneSpec | None, Key("what is pruned before quantization")] = None
     quantize: Annotated[QuantizeSpec, Key("how weights and activations become integers")] = QuantizeSpec()
+    rules: Annotated[RulesSpec | None, Key("rules in place of the network, or in front of it")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +198,10 @@ class BenchmarkSpec:
 class TargetSpec:
     device_class: Annotated[str, Key("the class this target is for", **_CLASS)]
     accuracy_floor: Annotated[float, Key("lowest accuracy on the choose split", minimum=0.0, maximum=1.0)] = 0.0
+    max_accuracy_drop: Annotated[
+        float,
+        Key("accuracy a candidate may lose to the float network it is made of, on choose", minimum=0.0, maximum=1.0),
+    ] = 0.015
     accuracy_drop: Annotated[
         float | None, Key("most accuracy lost against the teacher on the choose split", minimum=0.0, maximum=1.0)
     ] = None
@@ -199,6 +261,9 @@ class CompressionJobSpec:
             yield "candidates", f"two candidates are called {name!r}"
         for name in _repeated(target.device_class for target in self.targets):
             yield "targets", f"two targets are for device class {name!r}"
+        for index, candidate in enumerate(self.candidates):
+            if candidate.quantize.mean_bits is not None and candidate.quantize.weight_bytes is not None:
+                yield f"candidates[{index}].quantize", "give meanBits or weightBytes, not both"
 
 
 def _repeated(names: Iterator[str]) -> list[str]:

@@ -17,6 +17,7 @@ import pytest
 from orchestrator.cli.exit_codes import ExitCode
 from orchestrator.records import Candidate, Decision, JobState, Measurement, PublishedModel, Search, Trial
 from orchestrator.store import Session
+from protos import model_pb2
 from tests.control_plane import RunningControlPlane, control_plane, digest_of, records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,11 +145,18 @@ async def test_models_rollouts_and_decisions(plane: RunningControlPlane) -> None
         id="decision-1", policy="p", device_id="porch", model_digest=digest, action="distill_again",
         reason="accuracy 50 % is below 75 %", evidence_json='{"labelled": 300}', decided_at_ms=1,
     )  # fmt: skip
+    text = "if ash <= 2.3: red (support 0.400, confidence 0.970)"
+    rules = model_pb2.RuleSet(text=text, rules=2, trees=1, fidelity=0.961, table_bytes=180, in_front_of_network=True)
+    statement = model_pb2.Statement(model_sha256=bytes.fromhex(digest), rules=rules).SerializeToString()
     await plane.database.write(lambda session: session.models.put(model))
+    await plane.database.write(lambda session: session.models.put_statement(digest_of("s").hex(), digest, statement))
     await plane.database.write(lambda session: session.decisions.put(decision))
     async with plane.agent("porch") as agent:
         await agent.sync(device_class="camera")
-    assert "fashion" in (await espalier(plane, "models", "show", digest[:8])).stdout
+    shown_model = (await espalier(plane, "models", "show", digest[:8])).stdout
+    assert "fashion" in shown_model
+    assert text in shown_model
+    assert "as the network on 96.1 % of held-out samples; answer" in shown_model
     shown = (await espalier(plane, "decisions", "show", "decision-1", "--format", "json")).document
     assert shown["evidence"] == {"labelled": 300}
     assert "below 75 %" in (await espalier(plane, "decisions", "list")).stdout

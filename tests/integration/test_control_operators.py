@@ -50,6 +50,10 @@ async def test_a_published_model_says_what_is_known_about_it(plane: RunningContr
     assert known.lineage == lineage
     assert [entry.latency_p95_us for entry in known.measurements] == [9.0]
     assert len(known.statement_sha256) == 2
+    assert not known.HasField("rules")
+    rules = model_pb2.RuleSet(text="if size > 3: large", rules=2, trees=1, fidelity=0.97)
+    await publish(plane.client, model, rules=rules)
+    assert (await plane.client.models.get(digest)).rules == rules
     tensors = sum(len(data) for name, data in model.blobs.items() if name != model.golden_digest)
     assert known.size_bytes == len(model.data) + tensors
 

@@ -48,10 +48,18 @@ EPOCHS = 30  # of the teacher, where a test strikes in the middle of its trainin
 
 
 async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answers(plane: JobPlane) -> None:
-    job_id = await plane.submit(spec())
+    training = {"epochs": 2, "batchSize": 64}
+    candidates = [
+        {"name": "int8", "quantize": {"scheme": "integer", "weightBits": 8}},
+        {"name": "mixed", "quantize": {"scheme": "power-of-two", "meanBits": 3.5}},
+        {"name": "w2-trained", "quantize": {"weightBits": 2, "training": training}},
+    ]
+    job_id = await plane.submit(spec(candidates=candidates))
     job = await plane.end_of(job_id)
     assert job.state is JobState.SUCCEEDED, plane.log(job_id)
-    assert [candidate.name for candidate in job.candidates] == ["int8", "pow2-w4"]
+    assert [candidate.name for candidate in job.candidates] == ["int8", "mixed", "w2-trained"]
+    assert all(candidate.fp32_accuracy is not None for candidate in job.candidates)
+    assert {"quantized epoch 1", "quantized epoch 2"} <= set(await plane.stages(job_id))
     assert all(candidate.measurements[0].on_control_plane for candidate in job.candidates)  # no device was there
 
     digest = job.chosen[0].model_digest
@@ -84,7 +92,7 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     chosen = next(candidate for candidate in job.candidates if candidate.model_digest == digest)
     assert chosen.accuracy == evaluate(engine, splits.choose).accuracy
 
-    again = await plane.submit(spec(rollout={"auto": False}))
+    again = await plane.submit(spec(candidates=candidates, rollout={"auto": False}))
     assert (await plane.end_of(again)).chosen == job.chosen
     assert await plane.stages(again) == []  # every stage was there already, the certificate too
 

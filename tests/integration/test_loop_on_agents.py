@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge_agent.runtime import load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from orchestrator.controllers import ControllersConfig, start_rollout
 from orchestrator.controllers.loop import run_controller
 from orchestrator.controllers.recompression import RecompressionController

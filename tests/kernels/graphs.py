@@ -213,6 +213,18 @@ class GraphBuilder:
         output = self.activation(self.shape(x), OUTPUT_SOFTMAX_SCALE, -128)
         return self.operator([x], output, softmax=pb.Softmax(table=self.tensor(exponentials)))
 
+    def rule_table(self, x: int, classes: int, conditions: int, trees: int = 1, by_shift: bool = False) -> int:
+        nodes = random_rule_nodes(self.rng, self.shape(x)[0], conditions, trees)
+        scores = self.rng.integers(-128, 128, (trees + conditions, classes)).astype(np.int8)
+        form = self.requantize(74 * math.sqrt(trees), self._per_channel_or_tensor(classes), by_shift=by_shift)
+        rules = pb.RuleTable(nodes=self.tensor(nodes), scores=self.tensor(scores), trees=trees, requantize=form)
+        return self.operator([x], self.activation((classes,)), rule_table=rules)
+
+    def select(self, gate: int, confident: int, otherwise: int) -> int:
+        select = pb.Select(threshold=int(self.rng.integers(-128, 128)))
+        y = self._same_grid(confident, self.shape(confident))
+        return self.operator([gate, confident, otherwise], y, select=select)
+
     def reshape(self, x: int, shape: tuple[int, ...]) -> int:
         return self.operator([x], self._same_grid(x, shape), reshape=pb.Reshape())
 
@@ -281,11 +293,16 @@ class GraphBuilder:
 
     # Ends
 
-    def input(self, shape: tuple[int, ...], *, raw: bool = True) -> int:
+    def input(self, shape: tuple[int, ...], *, raw: bool = True, affine: bool = False) -> int:
         index = self.activation(shape)
         source = self.model.activations[index]
         self.model.input.activation = index
         self.model.input.multiplier = 1 / source.scale
+        if affine:
+            channels = shape[-1]
+            multipliers = self.rng.uniform(0.5, 2, channels) / source.scale
+            affine = np.stack([self.rng.normal(0, 20 * source.scale, channels), multipliers]).astype(np.float32)
+            self.model.input.channel_affine, self.model.input.multiplier = self.tensor(affine), 1
         if raw:
             rows = shape[-1] if self._coin() else 1
             self.model.input.raw_table = self.tensor(self.rng.integers(-128, 128, (rows, 256)).astype(np.int8))
@@ -299,6 +316,23 @@ class GraphBuilder:
 def make_padding(padding: tuple[int, int, int, int]) -> pb.Padding:
     top, bottom, left, right = padding
     return pb.Padding(top=top, bottom=bottom, left=left, right=right)
+
+
+def random_rule_nodes(rng: np.random.Generator, features: int, conditions: int, trees: int) -> np.ndarray:
+    """uint32 [nodes]: grows a random forest condition by condition and writes it level by level."""
+    children: dict[int, tuple[int, int]] = {}
+    leaves, count = list(range(trees)), trees
+    for _ in range(conditions):
+        leaf = leaves.pop(int(rng.integers(len(leaves))))
+        children[leaf] = (count, count + 1)
+        leaves += children[leaf]
+        count += 2
+    words, queue = [], list(range(trees))
+    for node in queue:  # grows while it is read
+        queue += children.get(node, ())
+        condition = int(rng.integers(features)) | int(rng.integers(256)) << 16 | 1 << 24
+        words.append(condition if node in children else 0)
+    return np.array(words, dtype=np.uint32)
 
 
 def window_output(
@@ -358,7 +392,7 @@ def random_model(seed: int, *, largest_side: int = 13, largest_channels: int = 3
         )
     else:
         shape = (int(rng.integers(1, 300)),)
-    x = builder.input(shape, raw=bool(rng.random() < 0.8))
+    x = builder.input(shape, raw=bool(rng.random() < 0.8), affine=bool(rng.random() < 0.2))
     for _ in range(int(rng.integers(1, 9))):
         x = _random_operator(builder, x, by_shift=by_shift_only or bool(rng.random() < 0.3))
     return builder.finish(x)
@@ -368,10 +402,10 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
     rng, shape = builder.rng, builder.shape(x)
     bits = int(rng.choice([8, 8, 8, 6, 4, 3, 2]))
     has_bias = bool(rng.random() < 0.8)
-    shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant"]
+    shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant", "select"]
     spatial = ["conv2d", "pointwise", "depthwise", "grouped", "conv2d", "max_pool", "average_pool", "global", "flatten"]
     spatial += ["permute", "reshape", "matmul", "matmul", "attention", "scale_channels"]
-    kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear"] * 5)]))
+    kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear", "linear", "rule_table"] * 2)]))
     options = {"bits": bits, "by_shift": by_shift, "bias": has_bias}
     is_sparse = kind in ("linear", "pointwise", "conv2d") and rng.random() < 0.35
     builder.block_rows = int(rng.choice([4, 8, 16])) if is_sparse else 0
@@ -413,6 +447,12 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
             heads = _random_divisor(rng, shape[2])
             many_scores = heads * (shape[0] * shape[1]) ** 2 > 1 << 16
             return builder.attention(x, 1 if many_scores else heads, by_shift=by_shift)
+        case "rule_table":
+            trees = int(rng.choice([1, 1, 2, 5]))
+            classes = int(rng.choice([1, 1, 3, 10, 65]))
+            return builder.rule_table(x, classes, int(rng.integers(0, 50)), trees, by_shift=by_shift)
+        case "select":
+            return _random_select(builder, x, by_shift=by_shift)
         case "add":
             return builder.add(x, _earlier_of_shape(builder, shape, x), by_shift=by_shift)
         case "concat":
@@ -422,6 +462,15 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
         case _:
             operator: int = getattr(builder, kind)(x)
             return operator
+
+
+def _random_select(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
+    """Some operators on one grid make the branches; the gate is one value of whatever is flat, else of the input."""
+    flat = [index for index in range(x + 1) if len(builder.shape(index)) == 1]
+    source = int(builder.rng.choice(flat)) if flat else builder.flatten(0)
+    gate = builder.rule_table(source, 1, int(builder.rng.integers(1, 8)), by_shift=by_shift)
+    branches = [builder.clamp(x) if builder.rng.random() < 0.7 else x for _ in range(2)]
+    return builder.select(gate, branches[0], branches[1])
 
 
 def _random_matmul(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:

@@ -83,6 +83,20 @@ def _inverted_residual(builder: GraphBuilder, x: int, expand: int, channels: int
     return builder.add(x, y) if stride == 1 and channels_in == channels else y
 
 
+def vision_transformer(depth: int = 4, width: int = 64, heads: int = 4) -> BuiltModel:
+    """Patches of 4 x 4 of a 28 x 28 image, a position embedding, the mean over tokens."""
+    builder, x = _start("vision-transformer", (28, 28, 1))
+    x = builder.conv2d(x, width, (4, 4), (4, 4))
+    x = builder.add(x, builder.constant(builder.shape(x)))
+    for _ in range(depth):
+        y = builder.conv2d(builder.attention(builder.layer_norm(x), heads), width, (1, 1))
+        x = builder.add(x, builder.reshape(y, builder.shape(x)))
+        y = builder.table(builder.conv2d(builder.layer_norm(x), 2 * width, (1, 1)))
+        x = builder.add(x, builder.conv2d(y, width, (1, 1)))
+    x = builder.average_pool(builder.layer_norm(x), builder.shape(x)[:2])
+    return builder.finish(builder.linear(builder.flatten(x), 10))
+
+
 NETWORKS: dict[str, Callable[[], BuiltModel]] = {
     "mlp": mlp,
     "fc-autoencoder": fc_autoencoder,
@@ -90,4 +104,5 @@ NETWORKS: dict[str, Callable[[], BuiltModel]] = {
     "mobilenet-v1-025": mobilenet_v1_025,
     "resnet8": resnet8,
     "mobilenet-v2": mobilenet_v2,
+    "vision-transformer": vision_transformer,
 }

@@ -13,7 +13,7 @@ import pytest
 
 from edge_agent.errors import ConfigError, DigestMismatchError, GoldenMismatchError, InputError, ModelFormatError
 from edge_agent.runtime import PATH_VARIABLE, available_paths, check_golden, load_model, make_golden
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from protos import model_pb2 as pb
 from tests.kernels.graphs import BuiltModel, GraphBuilder
 from tests.kernels.networks import resnet8

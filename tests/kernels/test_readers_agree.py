@@ -50,7 +50,7 @@ def native_loads(data: bytes, payloads: list[bytes]) -> bool:
     from edge_agent.runtime import _engine
 
     try:
-        _engine.Model(data, payloads, "portable")
+        _engine.Model(data, lambda index, _sha256, _size_bytes: payloads[index], "portable", 1)
     except ValueError:
         return False
     return True

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.runtime import available_paths, load_model
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from tests.kernels.graphs import BuiltModel, random_model
 from tests.kernels.networks import NETWORKS, mobilenet_v2
 from tests.kernels.shapes import (

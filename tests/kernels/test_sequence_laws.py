@@ -15,7 +15,7 @@ from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import available_paths, load_model, parse_model
 from edge_agent.runtime import graph as g
 from edge_agent.runtime import reference_ops as ops
-from edge_agent.runtime.engine import Engine
+from edge_agent.runtime.interface import Engine
 from protos import model_pb2 as pb
 from tests.kernels.graphs import BuiltModel, GraphBuilder
 

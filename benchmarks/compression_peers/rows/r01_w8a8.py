@@ -8,7 +8,7 @@ from compression_peers import exchange
 from compression_peers.bench import Bench, Subject
 from compression_peers.exchange import QUANTIZERS, Peer, PeerError
 from compression_peers.results import TWO_SIDED_95, Outcome, Results
-from compression_peers.row import ALL_NETWORKS, OURS, Check, Row, at_most
+from compression_peers.row import ALL_NETWORKS, OURS, Check, Row, at_least, at_most
 from orchestrator.compression.recipe import Recipe
 
 POINTS = {"vit": 0.4}  # where it is not 0.2
@@ -48,6 +48,7 @@ def judge(results: Results, networks: Sequence[str]) -> list[Check]:
         )
         checks.append(at_most(f"{network}: seconds", results.slowest(ROW.number, network, OURS), 15))
         answered = [peer.title for peer in QUANTIZERS if results.find(ROW.number, network, peer.title)]
+        checks.append(at_least(f"{network}: peers that answered", len(answered), 1))
         checks += [_not_behind(results, network, peer) for peer in answered]
     return checks
 

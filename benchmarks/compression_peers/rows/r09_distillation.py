@@ -1,9 +1,10 @@
 """Row 9: a student of a tenth of the teacher's multiplications, with the teacher and without.
 
-Both students start from the same weights and take as many steps over batches of one size. With all labels, the one
-alone learns from labels and the other from labels and the teacher. With a tenth of the labels, the one alone has only
-those images; the teacher, which was trained on all labels, answers for every image to the other, which sees no label.
-Accuracy is that of the float networks: this row is about training.
+Both students start from the same weights and take as many steps over batches of one size (the one alone with few images
+2 % more, because its epochs end in smaller batches). With all labels, the one alone learns from labels and the other
+from labels and the teacher. With a tenth of the labels, the one alone has only those images; the teacher, which was
+trained on all labels, answers for every image to the other, which sees no label. Accuracy is that of the float
+networks: this row is about training.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Split
 
 STUDENT_SEEDS = (0, 1, 2, 3, 4)
+FEW_SEEDS = STUDENT_SEEDS[:3]  # where the gain is several points, three say enough
 EPOCHS = 10
 LEARNING_RATE = 0.1
 FEW = 0.1  # of the labels
@@ -34,9 +36,11 @@ def run(bench: Bench) -> Iterator[Outcome]:
     for teacher in bench.subjects(ROW.networks, seeds=bench.seeds[:1]):
         for seed in STUDENT_SEEDS:
             train = teacher.data.splits.train
-            few = train.take(np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))])
             yield _trained(teacher, seed, ALONE, _alone(train, EPOCHS))
             yield _trained(teacher, seed, TAUGHT, _taught(teacher, alpha=0.7))
+            if seed not in FEW_SEEDS:
+                continue
+            few = train.take(np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))])
             yield _trained(teacher, seed, ALONE_FEW, _alone(few, round(EPOCHS / FEW)))
             yield _trained(teacher, seed, TAUGHT_FEW, _taught(teacher, alpha=1.0))
 
@@ -76,7 +80,7 @@ def judge(results: Results, networks: Sequence[str]) -> list[Check]:
         bound = lower_bound_95(gains) if enough else float("nan")
         checks.append(above(f"{network}: lower 95 % bound of the points gained, all labels", bound, 0))
         few = results.gains(ROW.number, network, TAUGHT_FEW, over=ALONE_FEW)
-        mean = float(np.mean(few)) if few else float("nan")
+        mean = float(np.mean(few)) if len(few) == len(FEW_SEEDS) else float("nan")
         checks.append(at_least(f"{network}: points gained with a tenth of the labels", mean, 1.0))
     return checks
 

@@ -1,11 +1,137 @@
-"""Row 13: latencies added up from a table against those of the whole model."""
+"""Row 13: what the latency table says of models that it was not made from, beside what they take.
+
+A configuration picks a share of the channels of each group, bits and a scheme. The table is made of other
+configurations, as few as hold every operator that is asked about. Each model is timed in several rounds, all models in
+each round, so that whatever the machine does meanwhile falls on all of them alike.
+"""
 
 from __future__ import annotations
 
-from compression_peers.row import Row
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from compression_peers.bench import Bench, Subject
+from compression_peers.results import Figure, Results
+from compression_peers.row import Check, Row, at_least
+from compression_peers.widths import Widths
+from edge_agent.runtime.engine import Engine
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.recipe import Recipe, Rounding, Scheme
+from orchestrator.search.latency import LatencyTable, OperatorTimes, signatures
+from orchestrator.search.timing import time_operators
+
+CONFIGURATIONS = 100
+SHARES = (1.0, 0.75, 0.5)
+BITS = (8, 4)
+WITHIN = 0.10
+ROUNDS, RUNS = 5, 40
+MOST_FOR_TABLE = 400  # tried for the table; each that adds an operator is kept
+
+Configuration = tuple[tuple[float, ...], int, Scheme]
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A model and its medians, one for each round."""
+
+    engine: Engine
+    rounds: list[OperatorTimes]
+
+    def times(self) -> OperatorTimes:
+        """Medians over the rounds."""
+        return OperatorTimes(
+            signatures=self.rounds[0].signatures,
+            laps_us=tuple(statistics.median(laps) for laps in zip(*(r.laps_us for r in self.rounds), strict=True)),
+            whole_us=statistics.median(r.whole_us for r in self.rounds),
+        )
+
+
+def run(bench: Bench) -> Iterator[Figure]:
+    for subject in bench.subjects(ROW.networks, bench.seeds[:1]):
+        subject.say("row 13, building models for the table")
+        rng = random.Random(subject.seed)
+        asked = _draw(subject, rng, CONFIGURATIONS, set())
+        judged = [Timed(_engine(subject, each), []) for each in asked]
+        wanted = {key for timed in judged for key in signatures(timed.engine.graph)}
+        known = _covering(subject, rng, wanted, set(asked))
+        _time_all(subject, [*judged, *known])
+        table = LatencyTable.of(timed.times() for timed in known)
+        errors = []
+        for timed in judged:
+            times = timed.times()
+            errors.append(abs(table.predict_us(times.signatures) - times.whole_us) / times.whole_us)
+        within = sum(error <= WITHIN for error in errors)
+        yield Figure(row=13, label=f"{subject.network}: within 10 %", value=100 * within / len(errors), unit="%")
+        yield Figure(row=13, label=f"{subject.network}: largest error", value=100 * max(errors), unit="%")
+        yield Figure(row=13, label=f"{subject.network}: median error", value=100 * statistics.median(errors), unit="%")
+        yield Figure(row=13, label=f"{subject.network}: models in the table", value=len(known))
+
+
+def judge(results: Results, networks: Sequence[str]) -> list[Check]:
+    return [
+        at_least(f"{network}: % of {CONFIGURATIONS} within 10 %", results.figure(13, f"{network}: within 10 %"), 95)
+        for network in networks
+    ]
+
+
+def _draw(subject: Subject, rng: random.Random, count: int, without: set[Configuration]) -> list[Configuration]:
+    """Distinct ones."""
+    groups = len(_widths(subject))
+    drawn: dict[Configuration, None] = {}
+    while len(drawn) < count:
+        shares = tuple(rng.choice(SHARES) for _ in range(groups))
+        each = (shares, rng.choice(BITS), rng.choice(list(Scheme)))
+        if each not in without:
+            drawn[each] = None
+    return list(drawn)
+
+
+def _covering(subject: Subject, rng: random.Random, wanted: set[str], without: set[Configuration]) -> list[Timed]:
+    """Others than those asked about, until every operator that is asked about is in one of them."""
+    kept: list[Timed] = []
+    missing = set(wanted)
+    for each in _draw(subject, rng, MOST_FOR_TABLE, without):
+        if not missing:
+            return kept
+        engine = _engine(subject, each)
+        found = missing & set(signatures(engine.graph))
+        if found:
+            kept.append(Timed(engine, []))
+            missing -= found
+    return kept
+
+
+def _engine(subject: Subject, configuration: Configuration) -> Engine:
+    """Time does not depend on what the weights are, so hardly any care is taken to make them good."""
+    shares, bits, scheme = configuration
+    model = _widths(subject).narrowed(shares)
+    recipe = Recipe(scheme=scheme, weight_bits=bits, rounding=Rounding.NEAREST, calibration_count=4)
+    splits = replace(subject.data.splits, calibrate=subject.data.splits.calibrate.take(slice(0, 4)))
+    return compress(model, splits, recipe, name=subject.network).load()
+
+
+def _time_all(subject: Subject, models: Sequence[Timed]) -> None:
+    inputs = [image.tobytes() for image in subject.data.test.inputs[:8]]
+    for number in range(ROUNDS):
+        subject.say(f"row 13, timing {len(models)} models, round {number + 1} of {ROUNDS}")
+        for timed in models:
+            timed.rounds.append(time_operators(timed.engine, inputs, runs=RUNS))
+
+
+def _widths(subject: Subject) -> Widths:
+    height, width, channels = subject.data.splits.train.sample_shape
+    return subject.bench.kept(
+        ("widths", subject.network, subject.seed), lambda: Widths(subject.model, (channels, height, width))
+    )
+
 
 ROW = Row(
     number=13,
     title="latency table",
     target="within 10 % of the measured model for 95 % of 100 configurations",
+    quick=True,
+    run=run,
+    judge=judge,
 )

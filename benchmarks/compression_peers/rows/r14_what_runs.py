@@ -76,7 +76,9 @@ def _agent_answers(
         }
         (folder / "job.json").write_text(json.dumps(job))
         # -P: the installed package, not the sources that lie about.
-        subprocess.run([str(python), "-P", str(AGENT), str(folder)], check=True, capture_output=True, text=True)
+        done = subprocess.run([str(python), "-P", str(AGENT), str(folder)], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or [f"the agent ended with {done.returncode}"])[-1])
         answers = json.loads((folder / "answers.json").read_text())
     return [answers[published.artifact.digest.hex()] for published in models]
 

@@ -1,9 +1,16 @@
 // The Python module `_engine`: the C API behind one class. Takes any contiguous buffer, needs no numpy, releases the GIL while it computes.
 #include <nanobind/nanobind.h>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include <exception>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "espalier.h"
@@ -50,27 +57,62 @@ void check_model(nb::handle data) {
   if (status != ESPALIER_OK) fail(status, message);
 }
 
+// Gives the operating system back what the heap holds but nobody uses.
+void trim_heap() {
+#if defined(__GLIBC__)
+  const nb::gil_scoped_release release;
+  malloc_trim(0);
+#endif
+}
+
+// Asks Python for payloads while a model loads. What Python raises waits here until the load has failed for want of the payload.
+class Payloads {
+ public:
+  explicit Payloads(nb::callable fetch) : fetch_(std::move(fetch)) {}
+
+  static espalier_bytes give(void* context, size_t tensor, const uint8_t sha256[32], uint64_t size_bytes) {
+    return static_cast<Payloads*>(context)->fetch(tensor, sha256, size_bytes);
+  }
+
+  void raise() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  espalier_bytes fetch(size_t tensor, const uint8_t* sha256, uint64_t size_bytes) {
+    nb::gil_scoped_acquire acquire;
+    try {
+      views_.emplace_back(fetch_(tensor, nb::bytes(sha256, 32), size_bytes));
+      return views_.back().bytes();
+    } catch (...) {
+      error_ = std::current_exception();
+      return {nullptr, 0};
+    }
+  }
+
+  nb::callable fetch_;
+  std::vector<View> views_;  // hold their buffers
+  std::exception_ptr error_;
+};
+
 class Model {
  public:
-  Model(nb::handle data, nb::sequence payloads, const std::string& path) {
+  Model(nb::handle data, nb::callable fetch, const std::string& path, size_t threads) {
     const View view(data);
-    std::vector<View> views;
-    for (nb::handle payload : payloads) views.emplace_back(payload);
-    const auto give = [](void* context, size_t tensor, const uint8_t*, uint64_t) -> espalier_bytes {
-      const auto& list = *static_cast<const std::vector<View>*>(context);
-      return tensor < list.size() ? list[tensor].bytes() : espalier_bytes{nullptr, 0};
-    };
+    Payloads payloads(std::move(fetch));
     char message[256] = "";
     espalier_model* model = nullptr;
     espalier_status status;
     {
       nb::gil_scoped_release release;
-      status = espalier_model_load(view.bytes(), give, &views, path.c_str(), &model, message, sizeof message);
+      status = espalier_model_load(view.bytes(), &Payloads::give, &payloads, path.c_str(), &model, message, sizeof message);
     }
+    payloads.raise();
     if (status != ESPALIER_OK) fail(status, message);
     model_.reset(model);
     espalier_session* session = nullptr;
-    status = espalier_session_create(model, &session);
+    status = espalier_session_create_threads(model, threads, &session);
+    if (status == ESPALIER_NO_THREADS) throw std::runtime_error("the system gives no more threads");
     if (status != ESPALIER_OK) fail(status, "out of memory");
     session_.reset(session);
   }
@@ -181,9 +223,12 @@ NB_MODULE(_engine, m) {
     return names;
   });
   m.def("check_model", &check_model, nb::arg("data"));
+  m.def("trim_heap", &trim_heap);
   nb::class_<Model>(m, "Model")
       .def("__init__",
-           [](Model* self, nb::handle data, nb::sequence payloads, nb::str path) { new (self) Model(data, payloads, path.c_str()); })
+           [](Model* self, nb::handle data, nb::callable fetch, nb::str path, size_t threads) {
+             new (self) Model(data, std::move(fetch), path.c_str(), threads);
+           })
       .def_prop_ro("path", &Model::path)
       .def_prop_ro("arena_bytes", &Model::arena_bytes)
       .def_prop_ro("weight_bytes", &Model::weight_bytes)

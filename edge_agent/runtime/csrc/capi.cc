@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <system_error>
 
 #include "error.h"
 #include "format_limits.h"
@@ -20,6 +22,7 @@ struct espalier_model {
 struct espalier_session {
   const espalier_model* model;
   uint8_t* arena;
+  std::unique_ptr<espalier::Crew> crew;  // null for one thread
 };
 
 namespace {
@@ -98,14 +101,28 @@ size_t espalier_model_output_elements(const espalier_model* model) { return mode
 int espalier_model_accepts_raw(const espalier_model* model) { return model->plan.accepts_raw() ? 1 : 0; }
 
 espalier_status espalier_session_create(const espalier_model* model, espalier_session** out) {
+  return espalier_session_create_threads(model, 1, out);
+}
+
+espalier_status espalier_session_create_threads(const espalier_model* model, size_t threads, espalier_session** out) {
+  if (threads < 1 || threads > ESPALIER_MAX_THREADS) return ESPALIER_NO_THREADS;
   const size_t bytes = model->plan.arena_bytes() + espalier::kOverread;
   const size_t rounded = (bytes + espalier::kAlignment - 1) / espalier::kAlignment * espalier::kAlignment;
   auto* arena = static_cast<uint8_t*>(std::aligned_alloc(espalier::kAlignment, rounded));
   if (arena == nullptr) return ESPALIER_OUT_OF_MEMORY;
   std::memset(arena, 0, rounded);
-  auto* session = new (std::nothrow) espalier_session{model, arena};
+  auto* session = new (std::nothrow) espalier_session{model, arena, nullptr};
   if (session == nullptr) {
     std::free(arena);
+    return ESPALIER_OUT_OF_MEMORY;
+  }
+  try {
+    if (threads > 1) session->crew = std::make_unique<espalier::Crew>(static_cast<uint32_t>(threads));
+  } catch (const std::system_error&) {
+    espalier_session_free(session);
+    return ESPALIER_NO_THREADS;
+  } catch (const std::bad_alloc&) {
+    espalier_session_free(session);
     return ESPALIER_OUT_OF_MEMORY;
   }
   *out = session;
@@ -125,7 +142,7 @@ espalier_status espalier_run(espalier_session* session, espalier_bytes input, in
   if (!fits || (raw != 0 && !plan.accepts_raw())) return ESPALIER_INPUT_ERROR;
   return guarded(nullptr, 0, [&] {
     for (size_t i = 0; i < input.size / sample; ++i) {
-      plan.run(session->arena, input.data + i * sample, raw != 0, output + i * out);
+      plan.run(session->arena, input.data + i * sample, raw != 0, output + i * out, session->crew.get());
     }
     return ESPALIER_OK;
   });

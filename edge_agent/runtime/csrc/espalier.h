@@ -17,8 +17,11 @@ typedef enum espalier_status {
   ESPALIER_FORMAT_ERROR = 1,  /* the model's bytes or a tensor's values are not valid */
   ESPALIER_INPUT_ERROR = 2,   /* a size does not fit, the input holds NaN, or raw input is not accepted */
   ESPALIER_UNKNOWN_PATH = 3,  /* not built, or this CPU cannot run it */
-  ESPALIER_OUT_OF_MEMORY = 4
+  ESPALIER_OUT_OF_MEMORY = 4,
+  ESPALIER_NO_THREADS = 5     /* not within 1 and ESPALIER_MAX_THREADS, or the system gives no more */
 } espalier_status;
+
+#define ESPALIER_MAX_THREADS 64
 
 typedef struct espalier_model espalier_model;
 typedef struct espalier_session espalier_session;
@@ -55,6 +58,10 @@ int espalier_model_accepts_raw(const espalier_model* model);
 
 /* Memory for one run at a time. The model must outlive it. */
 espalier_status espalier_session_create(const espalier_model* model, espalier_session** out);
+
+/* The same, and espalier_run shares large operators among `threads` threads, the caller being one of them: same bits, less time. The others
+ * belong to the session, spin for 0.1 ms after a run and then sleep. In a child of fork the caller works alone. */
+espalier_status espalier_session_create_threads(const espalier_model* model, size_t threads, espalier_session** out);
 void espalier_session_free(espalier_session* session);
 
 /* Any number of samples back to back: uint8 where `raw` is not 0, else float32. `output` has room for as many int8 outputs. */

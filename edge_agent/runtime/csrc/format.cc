@@ -255,6 +255,31 @@ uint32_t parse_one_index(Reader r) {
   return index;
 }
 
+RuleTable parse_rule_table(Reader r) {
+  RuleTable t;
+  bool has_requantize = false;
+  while (r.next()) {
+    switch (r.number()) {
+      case 1: t.nodes = r.uint32(); break;
+      case 2: t.scores = r.uint32(); break;
+      case 3: t.trees = r.uint32(); break;
+      case 4: t.requantize = parse_requantize(r.message()), has_requantize = true; break;
+      default: r.unknown();
+    }
+  }
+  require(has_requantize, "a rule table has no requantize");
+  return t;
+}
+
+Select parse_select(Reader r) {
+  Select s;
+  while (r.next()) {
+    if (r.number() != 1) r.unknown();
+    s.threshold = r.sint32();
+  }
+  return s;
+}
+
 void parse_empty(Reader r) {
   if (r.next()) r.unknown();
 }
@@ -338,6 +363,8 @@ Kind parse_kind(Reader& r, const std::vector<Tensor>& tensors) {
     case 23: return parse_layer_norm(m);
     case 24: return parse_multiply(m);
     case 25: return Constant{parse_one_index(m)};
+    case 28: return parse_rule_table(m);
+    case 29: return parse_select(m);
     default: r.unknown();
   }
 }
@@ -364,6 +391,7 @@ void parse_input(Reader r, Model& model) {
       case 1: model.input = r.uint32(); break;
       case 2: model.raw_table = r.uint32(Presence::kExplicit); break;
       case 3: model.input_multiplier = r.float32(); break;
+      case 4: model.channel_affine = r.uint32(Presence::kExplicit); break;
       default: r.unknown();
     }
   }

@@ -103,6 +103,16 @@ struct Softmax {
   uint32_t table = 0;
 };
 
+struct RuleTable {
+  uint32_t nodes = 0;
+  uint32_t scores = 0;
+  uint32_t trees = 0;
+  Requantize requantize;
+};
+struct Select {
+  int32_t threshold = 0;
+};
+
 struct Reshape {};
 struct Permute {
   std::array<uint32_t, 3> axes{};
@@ -135,7 +145,7 @@ struct Constant {
 };
 
 using Kind = std::variant<std::monostate, Conv2D, Linear, Add, Concat, MaxPool, AveragePool, Flatten, Clamp, Table, Softmax, Reshape, Permute,
-                          MatMul, LayerNorm, Multiply, Constant>;
+                          MatMul, LayerNorm, Multiply, Constant, RuleTable, Select>;
 
 struct Operator {
   std::string name;
@@ -148,6 +158,7 @@ struct Model {
   uint32_t input = 0;  // activation
   std::optional<uint32_t> raw_table;
   float input_multiplier = 0;
+  std::optional<uint32_t> channel_affine;
   uint32_t output = 0;  // activation
   uint64_t labels = 0;
   std::vector<Activation> activations;

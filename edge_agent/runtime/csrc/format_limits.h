@@ -39,5 +39,9 @@ constexpr uint64_t kNormChannels = 1u << 14;
 constexpr uint64_t kNormEpsilon = uint64_t{1} << 44;
 constexpr float kNormOne = 0x1p14f;               // a standard deviation, before gain and bias
 constexpr int64_t kNormLargest = int64_t{1} << 21;  // kNormOne * sqrt(kNormChannels): no normalised value is larger
+constexpr uint64_t kRuleNodes = 1u << 12;
+constexpr uint64_t kRuleTrees = 1u << 8;
+constexpr uint64_t kRuleFeatures = 1u << 16;
+constexpr uint64_t kRuleDepth = 64;  // conditions between a root and a leaf
 
 }  // namespace espalier::limits

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "requantize.h"
-#include "sequence_kernels.h"
 
 namespace espalier {
 
@@ -87,6 +86,7 @@ constexpr uint64_t kStreamedBytes = uint64_t{1} << 21;
 
 struct PackedKernels;  // packed.h
 struct SparseKernels;  // sparse.h
+struct SequenceKernels;  // sequence_kernels.h
 
 struct Kernels {
   const char* name;
@@ -112,12 +112,7 @@ struct Kernels {
 
   const SparseKernels* sparse = nullptr;  // null where the path computes zero blocks too
   const PackedKernels* packed = nullptr;  // null where the path expands all packed weights
-
-  // Null where the path has nothing better than the portable kernels of sequence_kernels.h.
-  size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner) = nullptr;
-  void (*matmul)(const MatMulArgs& args, uint8_t* scratch) = nullptr;
-  void (*layer_norm)(const LayerNormArgs& args) = nullptr;
-  void (*multiply)(const MultiplyArgs& args) = nullptr;
+  const SequenceKernels* sequence = nullptr;  // null where the path has nothing better than the portable ones
 };
 
 // Every path that was built, best first; `portable` is the last and runs everywhere.

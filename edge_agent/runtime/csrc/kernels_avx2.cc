@@ -5,7 +5,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_matmul.h"
 #include "vector_packed.h"
+#include "vector_sequence.h"
 #include "vector_sparse.h"
 #include "vector_sparse_256.h"
 
@@ -41,6 +43,10 @@ const PackedKernels kPacked = vector_packed_kernels<V>();
 const SparseKernels kSparse = {2, 8, {1.0f, 8, 25}, {1.45f, 0, 50}, {1.2f, 0, 50},
                                vector_sparse_scratch<Sparse256<V>>, vector_sparse_gemm<Sparse256<V>>};
 
+const SequenceKernels kSequence = {
+    vector_matmul_scratch_bytes<V>, vector_matmul<V>, vector_softmax<V>, vector_layer_norm<V>, vector_multiply<V>,
+};
+
 }  // namespace
 
 const Kernels kAvx2 = {
@@ -60,6 +66,7 @@ const Kernels kAvx2 = {
     vector_quantize_float<V>,
     &kSparse,
     &kPacked,
+    &kSequence,
 };
 
 }  // namespace espalier

@@ -5,7 +5,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_matmul.h"
 #include "vector_packed.h"
+#include "vector_sequence.h"
 #include "vector_sparse.h"
 #include "vector_sparse_512.h"
 
@@ -79,12 +81,27 @@ struct V {
     return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes);
   }
 
+  static I load_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  static I gather(const uint32_t* table, I index) { return _mm512_i32gather_epi32(index, table, 4); }
+  template <int N>
+  static I shift_right_by(I a) {  // zeros come in
+    return _mm512_srli_epi32(a, N);
+  }
+
   static F set1_float(float v) { return _mm512_set1_ps(v); }
   static F load_float(const float* p) { return _mm512_loadu_ps(p); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F min(F a, F b) { return _mm512_min_ps(a, b); }
   static F to_float(I a) { return _mm512_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm512_cvtps_epi32(a); }
+  static F add(F a, F b) { return _mm512_add_ps(a, b); }
+  static I truncate(F a) { return _mm512_cvttps_epi32(a); }
+  // Whether one of the first `valid` values is closer to an integer than `close`.
+  static bool any_near_integer(F a, F close, uint32_t valid) {
+    const F distance = _mm512_abs_ps(_mm512_sub_ps(a, _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+    const auto near = static_cast<uint32_t>(_mm512_cmp_ps_mask(distance, close, _CMP_LT_OQ));
+    return (near & (valid >= kLanes ? 0xFFFFu : (1u << valid) - 1)) != 0;
+  }
 };
 
 // A table of 256 bytes in four registers.
@@ -143,6 +160,10 @@ const PackedKernels kPacked = vector_packed_kernels<V>();
 const SparseKernels kSparse = {4, 16, {1.25f, 8, 40}, {3.0f, 0, 100}, {1.25f, 0, 100},
                                vector_sparse_scratch<Sparse512<V>>, vector_sparse_gemm<Sparse512<V>>};
 
+const SequenceKernels kSequence = {
+    vector_matmul_scratch_bytes<V>, vector_matmul<V>, vector_softmax<V>, vector_layer_norm<V>, vector_multiply<V>,
+};
+
 }  // namespace
 
 const Kernels kAvx512Vnni = {
@@ -162,6 +183,7 @@ const Kernels kAvx512Vnni = {
     vector_quantize_float<V>,
     &kSparse,
     &kPacked,
+    &kSequence,
 };
 
 }  // namespace espalier

@@ -4,7 +4,9 @@
 #include "vector_depthwise.h"
 #include "vector_elementwise.h"
 #include "vector_gemm.h"
+#include "vector_matmul.h"
 #include "vector_packed.h"
+#include "vector_sequence.h"
 #include "vector_sparse.h"
 #include "vector_sparse_256.h"
 
@@ -33,6 +35,10 @@ const PackedKernels kPacked = vector_packed_kernels<V>();
 const SparseKernels kSparse = {2, 8, {1.1f, 8, 25}, {2.3f, 0, 50}, {1.2f, 0, 50},
                                vector_sparse_scratch<Sparse256<V>>, vector_sparse_gemm<Sparse256<V>>};
 
+const SequenceKernels kSequence = {
+    vector_matmul_scratch_bytes<V>, vector_matmul<V>, vector_softmax<V>, vector_layer_norm<V>, vector_multiply<V>,
+};
+
 }  // namespace
 
 const Kernels kAvxVnni = {
@@ -52,6 +58,7 @@ const Kernels kAvxVnni = {
     vector_quantize_float<V>,
     &kSparse,
     &kPacked,
+    &kSequence,
 };
 
 }  // namespace espalier

@@ -1,5 +1,7 @@
 #include "pack.h"
 
+#include <cstring>
+
 namespace espalier {
 namespace {
 
@@ -44,7 +46,10 @@ Aligned<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k
       int8_t* base = packed.data() + first * taps * steps * piece + (channel / nr - first) * piece + size_t{channel % nr} * kr;
       const int8_t* run = w + size_t{channel} * taps * k;
       for (size_t tap = 0; tap < taps; ++tap, run += k) {
-        for (size_t i = 0; i < k; ++i) base[(tap * steps + i / kr) * group * piece + i % kr] = run[i];
+        int8_t* out = base + tap * steps * group * piece;
+        size_t i = 0;
+        for (; i + kr <= k; i += kr, out += group * piece) std::memcpy(out, run + i, kr);
+        std::memcpy(out, run + i, k - i);
       }
     }
   }

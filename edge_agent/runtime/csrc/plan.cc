@@ -8,6 +8,9 @@
 
 namespace espalier {
 
+// Of multiplications: about two microseconds of the fastest path, and meeting takes a fraction of one.
+constexpr uint64_t kWorthSharing = uint64_t{1} << 19;
+
 StepPtr make_step(PlanContext& context, const Operator& op) {
   struct Maker {
     PlanContext& context;
@@ -29,6 +32,8 @@ StepPtr make_step(PlanContext& context, const Operator& op) {
     StepPtr operator()(const LayerNorm& kind) const { return make_layer_norm(context, op, kind); }
     StepPtr operator()(const Multiply& kind) const { return make_multiply(context, op, kind); }
     StepPtr operator()(const Constant& kind) const { return make_constant(context, op, kind); }
+    StepPtr operator()(const RuleTable& kind) const { return make_rule_table(context, op, kind); }
+    StepPtr operator()(const Select& kind) const { return make_select(context, op, kind); }
   };
   return std::visit(Maker{context, op}, op.kind);
 }
@@ -44,8 +49,11 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
     outputs_.push_back({context.maps[op.output], model.activations[op.output].elements(), op.name});
     steps_.push_back(make_step(context, op));
     if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
+    is_shared_.push_back(steps_.back() && steps_.back()->shareable_work() >= kWorthSharing);
+    shares_any_ |= is_shared_.back();
     ++context.step;
   }
+  branches_ = Branches(model, context);
   output_scale_ = model.activations[model.output].scale;
   output_zero_point_ = model.activations[model.output].zero_point;
   arena_bytes_ = plan_arena(buffers_);
@@ -85,16 +93,51 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
   input_channels_ = x.channels();
   input_multiplier_ = model.input_multiplier;
   input_zero_point_ = x.zero_point;
+  if (model.channel_affine) channel_affine_ = tensors.float32(*model.channel_affine);
+  constant_bytes_ += channel_affine_.size() * sizeof(float);
   if (model.raw_table) {
     for (const int8_t q : tensors.int8(*model.raw_table)) raw_table_.push_back(static_cast<uint8_t>(q + kByteOffset));
     constant_bytes_ += raw_table_.size();
   }
 }
 
-void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const {
+void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output, Crew* crew) const {
   quantize(arena, input, raw);
-  for (size_t i = 0; i < steps_.size(); ++i) run_step(i, arena);
+  if (crew == nullptr || !shares_any_) {
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      if (!branches_.skips(i, arena)) run_step(i, arena);
+    }
+  } else {
+    struct Run {
+      const Plan& plan;
+      uint8_t* arena;
+      Crew& crew;
+    } const run{*this, arena, *crew};
+    const auto work = [](const void* context, Share share) {
+      const Run& r = *static_cast<const Run*>(context);
+      r.plan.run_share(r.arena, share, r.crew);
+    };
+    crew->run(work, &run);
+  }
   to_int8(outputs_[output_operator_].map, arena, output);
+}
+
+// Every thread comes here with its share. What is not shared is done by the first, and the others wait for it only where they go on.
+void Plan::run_share(uint8_t* arena, Share share, Crew& crew) const {
+  bool is_one_ahead = false;
+  for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!is_shared_[i]) {
+      if (share.index == 0 && !branches_.skips(i, arena)) run_step(i, arena);
+      is_one_ahead = true;
+      continue;
+    }
+    if (is_one_ahead) crew.meet();
+    is_one_ahead = false;
+    if (branches_.skips(i, arena)) continue;  // all see the same: what gates depend on was there when they met
+    if (share.index == 0 && outputs_[i].map.has_border()) outputs_[i].map.fill_border(arena);
+    steps_[i]->run_share(arena, share);
+    crew.meet();
+  }
 }
 
 void Plan::trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const {
@@ -119,8 +162,9 @@ void Plan::profile(uint8_t* arena, const uint8_t* input, bool raw, uint64_t* ns)
   quantize(arena, input, raw);
   lap(0);
   for (size_t i = 0; i < steps_.size(); ++i) {
+    if (!steps_[i] || branches_.skips(i, arena)) continue;
     run_step(i, arena);
-    if (steps_[i]) lap(i + 1);
+    lap(i + 1);
   }
 }
 
@@ -158,7 +202,19 @@ void Plan::quantize_float(const uint8_t* input, size_t elements, uint8_t* out) c
     bool has_nan = false;
     for (size_t j = 0; j < count; ++j) has_nan |= chunk[j] != chunk[j];
     if (has_nan) throw InputError("the input holds NaN");
+    if (!channel_affine_.empty()) apply_channel_affine(chunk, i, count);
     kernels_.quantize_float(chunk, input_multiplier_, input_zero_point_, count, out + i);
+  }
+}
+
+// Its own loop, not a kernel: tabular inputs are tens of values. The kernel's multiplier is 1 then and changes no bit.
+void Plan::apply_channel_affine(float* chunk, size_t first, size_t count) const {
+  const float* offsets = channel_affine_.data();
+  const float* multipliers = offsets + input_channels_;
+  size_t c = first % input_channels_;
+  for (size_t j = 0; j < count; ++j) {
+    chunk[j] = (chunk[j] - offsets[c]) * multipliers[c];
+    if (++c == input_channels_) c = 0;
   }
 }
 

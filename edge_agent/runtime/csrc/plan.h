@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "branch.h"
 #include "step.h"
 
 namespace espalier {
@@ -26,8 +27,8 @@ class Plan {
   size_t operators() const { return steps_.size(); }
   size_t output_elements() const { return outputs_.at(output_operator_).elements; }
 
-  // One sample: uint8 where `raw`, else float32 in any alignment. Throws InputError for NaN.
-  void run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output) const;
+  // One sample: uint8 where `raw`, else float32 in any alignment. Throws InputError for NaN. `crew` may be null: the caller does it alone.
+  void run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output, Crew* crew) const;
 
   // The same, and calls `on_output` with every operator's output in stored order.
   void trace(uint8_t* arena, const uint8_t* input, bool raw, const TraceFunction& on_output) const;
@@ -49,13 +50,18 @@ class Plan {
   void quantize(uint8_t* arena, const uint8_t* input, bool raw) const;
   void quantize_raw(const uint8_t* input, size_t elements, uint8_t* out) const;
   void quantize_float(const uint8_t* input, size_t elements, uint8_t* out) const;
+  void apply_channel_affine(float* chunk, size_t first, size_t count) const;
   void run_step(size_t op, uint8_t* arena) const;
+  void run_share(uint8_t* arena, Share share, Crew& crew) const;
   static void to_int8(const Map& map, uint8_t* arena, int8_t* out);
 
   const Kernels& kernels_;
   std::vector<Buffer> buffers_;
   std::vector<StepPtr> steps_;   // by operator; null where it computes nothing
   std::vector<Output> outputs_;  // by operator
+  Branches branches_;
+  std::vector<bool> is_shared_;  // by operator: worth a meeting of threads
+  bool shares_any_ = false;
   size_t output_operator_ = 0;
   size_t arena_bytes_ = 0, constant_bytes_ = 0;
 
@@ -63,6 +69,7 @@ class Plan {
   size_t input_elements_ = 0, input_channels_ = 0;
   std::vector<uint8_t> raw_table_;  // stored bytes [channels or 1, 256]; empty where raw is not accepted
   float input_multiplier_ = 0;
+  std::vector<float> channel_affine_;  // [2, channels], offsets and multipliers; empty where one multiplier serves all
   int32_t input_zero_point_ = 0;
   float output_scale_ = 0;
   int32_t output_zero_point_ = 0;

@@ -1,6 +1,7 @@
 // The portable sequence kernels: plain loops in shapes that compilers vectorise.
 #include "sequence_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -23,14 +24,12 @@ int32_t dot(const int16_t* a, const int16_t* b, size_t k) {
   return sum;
 }
 
-}  // namespace
-
-size_t portable_matmul_scratch_bytes(uint32_t columns, uint32_t inner) {
+size_t matmul_scratch_bytes(uint32_t columns, uint32_t inner) {
   return (static_cast<size_t>(columns) + 1) * padded(inner) * sizeof(int16_t);
 }
 
 // B is centred and laid out by columns once for each head, A row by row.
-void portable_matmul(const MatMulArgs& args, uint8_t* scratch) {
+void matmul(const MatMulArgs& args, uint8_t* scratch) {
   const uint32_t rows = args.out_matrix.rows, columns = args.out_matrix.columns, inner = args.a_matrix.columns;
   const size_t k = padded(inner);
   auto* row_a = reinterpret_cast<int16_t*>(scratch);
@@ -48,12 +47,7 @@ void portable_matmul(const MatMulArgs& args, uint8_t* scratch) {
   }
 }
 
-float inverse_deviation(const LayerNormArgs& args, int32_t sum, int32_t sum_of_squares) {
-  const int64_t scaled = int64_t{args.channels} * sum_of_squares - int64_t{sum} * sum + args.epsilon;
-  return limits::kNormOne / std::sqrt(static_cast<float>(scaled));
-}
-
-void portable_layer_norm(const LayerNormArgs& args) {
+void layer_norm(const LayerNormArgs& args) {
   const auto channels = static_cast<int32_t>(args.channels);
   for (size_t pixel = 0; pixel < args.pixels; ++pixel) {
     const uint8_t* x = args.x + pixel * args.channels;
@@ -73,7 +67,21 @@ void portable_layer_norm(const LayerNormArgs& args) {
   }
 }
 
-void portable_multiply(const MultiplyArgs& args) {
+void softmax(const SoftmaxArgs& args, uint8_t*) {
+  for (size_t pixel = 0; pixel < args.pixels; ++pixel) {
+    const uint8_t* x = args.x + pixel * args.channels;
+    uint8_t* out = args.out + pixel * args.channels;
+    const uint8_t largest = *std::max_element(x, x + args.channels);
+    uint64_t sum = 0;
+    for (uint32_t c = 0; c < args.channels; ++c) sum += args.table[largest - x[c]];
+    for (uint32_t c = 0; c < args.channels; ++c) {
+      const uint64_t value = (510 * static_cast<uint64_t>(args.table[largest - x[c]]) + sum) / (2 * sum);
+      out[c] = static_cast<uint8_t>(std::min<uint64_t>(value, 255));  // minus 128 and plus the stored offset
+    }
+  }
+}
+
+void multiply(const MultiplyArgs& args) {
   for (size_t i = 0; i < args.runs; ++i) {
     const uint8_t* a = args.a + i * args.run;
     uint8_t* out = args.out + i * args.run;
@@ -82,5 +90,14 @@ void portable_multiply(const MultiplyArgs& args) {
     }
   }
 }
+
+}  // namespace
+
+float inverse_deviation(const LayerNormArgs& args, int32_t sum, int32_t sum_of_squares) {
+  const int64_t scaled = int64_t{args.channels} * sum_of_squares - int64_t{sum} * sum + args.epsilon;
+  return limits::kNormOne / std::sqrt(static_cast<float>(scaled));
+}
+
+const SequenceKernels kPortableSequence = {matmul_scratch_bytes, matmul, softmax, layer_norm, multiply};
 
 }  // namespace espalier

@@ -1,4 +1,4 @@
-// Kernels of sequence operators: what they take, and the portable ones, which every path may use.
+// Kernels of sequence operators: what they take, and the portable ones, which run where a path has none of its own.
 #pragma once
 
 #include <cstddef>
@@ -43,10 +43,25 @@ struct MultiplyArgs {
   uint8_t* out = nullptr;
 };
 
-size_t portable_matmul_scratch_bytes(uint32_t columns, uint32_t inner);
-void portable_matmul(const MatMulArgs& args, uint8_t* scratch);
-void portable_layer_norm(const LayerNormArgs& args);
-void portable_multiply(const MultiplyArgs& args);
+// The law of docs/format.md over the channels of each pixel.
+struct SoftmaxArgs {
+  const uint8_t* x = nullptr;
+  size_t pixels = 1;
+  uint32_t channels = 1;
+  const uint32_t* table = nullptr;  // exponentials by largest - x
+  uint8_t* out = nullptr;
+};
+
+// What a path provides for them.
+struct SequenceKernels {
+  size_t (*matmul_scratch_bytes)(uint32_t columns, uint32_t inner);
+  void (*matmul)(const MatMulArgs& args, uint8_t* scratch);
+  void (*softmax)(const SoftmaxArgs& args, uint8_t* scratch);  // 4 bytes for each channel and `kChannelPadding` more
+  void (*layer_norm)(const LayerNormArgs& args);
+  void (*multiply)(const MultiplyArgs& args);
+};
+
+extern const SequenceKernels kPortableSequence;
 
 // Shared by every path's layer norm: 2^14 / sqrt(D) of a pixel by its sum and its sum of squares.
 float inverse_deviation(const LayerNormArgs& args, int32_t sum, int32_t sum_of_squares);

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "crew.h"
 #include "format.h"
 #include "kernels.h"
 #include "map.h"
@@ -17,6 +18,10 @@ class Step {
   virtual ~Step() = default;
   virtual void run(uint8_t* arena) const = 0;
   virtual size_t constant_bytes() const = 0;
+
+  // What it costs in multiplications of a matrix product, where several threads may run a share each; 0 where only one may run it.
+  virtual uint64_t shareable_work() const { return 0; }
+  virtual void run_share(uint8_t* arena, Share) const { run(arena); }
 };
 
 // What making a step needs: the model, its constants, the path, and buffers that get their offsets when all steps are made.
@@ -57,6 +62,8 @@ StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& prod
 StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm);
 StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply);
 StepPtr make_constant(PlanContext& context, const Operator& op, const Constant& constant);
+StepPtr make_rule_table(PlanContext& context, const Operator& op, const RuleTable& rules);
+StepPtr make_select(PlanContext& context, const Operator& op, const Select& select);
 
 // The step of an operator; null where it computes nothing (flatten shares its input's buffer).
 StepPtr make_step(PlanContext& context, const Operator& op);

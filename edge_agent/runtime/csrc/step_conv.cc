@@ -41,6 +41,61 @@ size_t gemm_scratch_bytes(const Kernels& kernels, uint32_t taps, uint32_t k) {
   return kernels.gemm_scratch_bytes == nullptr ? 0 : kernels.gemm_scratch_bytes(taps, k);
 }
 
+// A depthwise multiplication takes several times as long as one of a matrix product.
+constexpr uint64_t kDepthwiseCost = 6;
+
+uint64_t work_of(const GemmArgs& g) { return uint64_t{g.rows} * g.m * g.n * g.taps_h * g.taps_w * g.k; }
+
+// Narrows arguments to a share of the rows; false where none is left for it.
+template <class Args>
+bool take_rows(Args& args, Share share) {
+  const size_t begin = share.begin(args.rows), end = share.end(args.rows);
+  args.a += begin * args.row_stride;
+  args.out += begin * args.out_row_stride;
+  args.rows = static_cast<uint32_t>(end - begin);
+  return begin < end;
+}
+
+bool take_pixels(GemmArgs& args, Share share) {
+  constexpr size_t kGrain = 4;  // kernels store up to four pixels at once
+  const size_t begin = share.begin(args.m, kGrain), end = share.end(args.m, kGrain);
+  args.a += begin * args.m_stride;
+  args.out += begin * args.out_m_stride;
+  args.m = static_cast<uint32_t>(end - begin);
+  return begin < end;
+}
+
+// A share of the output channels, in whole groups of blocks: within them a part is packed as the whole is.
+bool take_channels(GemmArgs& args, Share share, GemmLayout layout) {
+  const uint32_t blocks = (args.n + layout.nr - 1) / layout.nr;
+  const size_t k = layout.joins_taps ? size_t{args.taps_h} * args.taps_w * args.k : args.k;
+  const size_t taps = layout.joins_taps ? 1 : size_t{args.taps_h} * args.taps_w;
+  const size_t block_bytes = taps * ((k + layout.kr - 1) / layout.kr) * layout.nr * layout.kr;
+  const auto boundary = [&](size_t wanted) {  // the first group that does not start before the block `wanted`
+    uint32_t block = 0;
+    while (block < wanted && block < blocks) block += group_of_blocks(block, blocks, layout.max_blocks);
+    return block;
+  };
+  const uint32_t begin = boundary(share.begin(blocks)), end = boundary(share.end(blocks));
+  const uint32_t first = begin * layout.nr, last = std::min(end * layout.nr, args.n);
+  if (first >= last) return false;
+  args.w += begin * block_bytes;
+  args.channel += first;
+  args.out += first;
+  args.n = last - first;
+  return true;
+}
+
+void run_gemm(const Kernels& kernels, GemmArgs args, Share share, uint8_t* scratch) {
+  if (share.count > 1) {
+    const bool has_work = args.rows > 1 ? take_rows(args, share)
+                          : args.m > 1  ? take_pixels(args, share)
+                                        : take_channels(args, share, kernels.gemm_layout);
+    if (!has_work) return;
+  }
+  kernels.gemm(args, scratch);
+}
+
 // Copies a map into a larger one whose border is the zero point.
 class PaddedCopy {
  public:
@@ -121,7 +176,16 @@ class ConvStep : public Step {
     }
   }
 
-  void run(uint8_t* arena) const override {
+  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
+
+  // A copy with padding is made by one thread alone, and scratch is for one.
+  uint64_t shareable_work() const override {
+    if (padded_ || kernels_.gemm_scratch_bytes != nullptr) return 0;
+    if (is_depthwise_) return kDepthwiseCost * depthwise_.rows * depthwise_.m * depthwise_.channels * depthwise_.taps_h * depthwise_.taps_w;
+    return work_of(gemm_) * weights_.size();
+  }
+
+  void run_share(uint8_t* arena, Share share) const override {
     const uint8_t* x = padded_ ? padded_->copy(in_.pixels(arena), arena) : in_.corner(arena, window_.top, window_.left);
     if (is_depthwise_) {
       DepthwiseArgs args = depthwise_;
@@ -129,7 +193,7 @@ class ConvStep : public Step {
       args.out = out_.pixels(arena);
       args.w = weights_[0].data();
       args.requantize = &requantize_;
-      kernels_.depthwise(args);
+      if (take_rows(args, share)) kernels_.depthwise(args);
       return;
     }
     GemmArgs args = gemm_;
@@ -145,7 +209,7 @@ class ConvStep : public Step {
       args.out = out_.pixels(arena) + group * args.n;
       args.channel = static_cast<uint32_t>(group * args.n);
       args.w = weights_[group].data();
-      kernels_.gemm(args, scratch_.in(arena));
+      run_gemm(kernels_, args, share, scratch_.in(arena));
     }
   }
 
@@ -254,7 +318,14 @@ class LinearStep : public Step {
     scratch_ = Place(context.buffers, context.scratch(gemm_scratch_bytes(kernels_, 1, gemm_.k)));
   }
 
-  void run(uint8_t* arena) const override {
+  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
+
+  uint64_t shareable_work() const override {
+    const bool is_dense = !sparse_ && packed_kernel_ == nullptr;
+    return is_dense && kernels_.gemm_scratch_bytes == nullptr ? work_of(gemm_) : 0;
+  }
+
+  void run_share(uint8_t* arena, Share share) const override {
     GemmArgs args = gemm_;
     args.a = in_.in(arena);
     args.out = out_.in(arena);
@@ -265,7 +336,7 @@ class LinearStep : public Step {
     } else if (packed_kernel_ != nullptr) {
       packed_kernel_({args.a, args.n, args.k, packed_.data(), args.requantize, args.out});
     } else {
-      kernels_.gemm(args, scratch_.in(arena));
+      run_gemm(kernels_, args, share, scratch_.in(arena));
     }
   }
 

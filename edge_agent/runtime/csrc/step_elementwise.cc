@@ -42,19 +42,28 @@ class AddStep : public Step {
     args_.elements = y.elements() / rows_;
   }
 
-  void run(uint8_t* arena) const override {
+  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
+
+  uint64_t shareable_work() const override { return kCost * rows_ * args_.elements; }
+
+  void run_share(uint8_t* arena, Share share) const override {
+    const Share rows = rows_ > 1 ? share : Share{}, columns = rows_ > 1 ? Share{} : share;
+    const size_t first = columns.begin(args_.elements, kAlignment);
     AddArgs args = args_;
+    args.elements = columns.end(args_.elements, kAlignment) - first;
     args.requantize = &requantize_;
-    for (uint32_t y = 0; y < rows_; ++y) {
-      args.a = a_.pixels(arena) + y * a_.row_bytes();
-      args.b = b_.pixels(arena) + y * b_.row_bytes();
-      args.out = out_.pixels(arena) + y * out_.row_bytes();
+    for (size_t y = rows.begin(rows_); y < rows.end(rows_); ++y) {
+      args.a = a_.pixels(arena) + y * a_.row_bytes() + first;
+      args.b = b_.pixels(arena) + y * b_.row_bytes() + first;
+      args.out = out_.pixels(arena) + y * out_.row_bytes() + first;
       kernels_.add(args);
     }
   }
   size_t constant_bytes() const override { return requantize_.bytes(); }
 
  private:
+  static constexpr uint64_t kCost = 30;  // of an element, in multiplications of a matrix product
+
   const Kernels& kernels_;
   Map a_, b_, out_;
   uint32_t rows_ = 1;  // without a border all is one

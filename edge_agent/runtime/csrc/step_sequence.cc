@@ -1,4 +1,4 @@
-// Operators of sequences and transformers: products of activations, layer norm, elementwise products, permutations, constants.
+// Operators of sequences and transformers: products of activations, softmax, layer norm, elementwise products, permutations, constants.
 #include <cstring>
 
 #include "sequence_kernels.h"
@@ -7,10 +7,8 @@
 namespace espalier {
 namespace {
 
-// A path's own kernel, or the portable one where it has none.
-template <class Kernel>
-Kernel* own_or(Kernel* own, Kernel* portable) {
-  return own == nullptr ? portable : own;
+const SequenceKernels& kernels_of(const PlanContext& context) {
+  return context.kernels.sequence == nullptr ? kPortableSequence : *context.kernels.sequence;
 }
 
 // One entry for each lane of the widest vector, so that kernels load what all elements share as they do for channels.
@@ -21,7 +19,7 @@ RequantizeParams shared_requantize(const PlanContext& context, const Requantize&
 class MatMulStep : public Step {
  public:
   MatMulStep(PlanContext& context, const Operator& op, const MatMul& product)
-      : run_(own_or(context.kernels.matmul, portable_matmul)), a_(place_of(context, op.inputs[0])), b_(place_of(context, op.inputs[1])),
+      : run_(kernels_of(context).matmul), a_(place_of(context, op.inputs[0])), b_(place_of(context, op.inputs[1])),
         out_(place_of(context, op.output)) {
     const Activation& a = context.model.activations[op.inputs[0]];
     const Activation& b = context.model.activations[op.inputs[1]];
@@ -34,7 +32,7 @@ class MatMulStep : public Step {
     args_.a_zero = a.zero_point + kByteOffset;
     args_.b_zero = b.zero_point + kByteOffset;
     requantize_ = shared_requantize(context, product.requantize, y);
-    const auto scratch_bytes = own_or(context.kernels.matmul_scratch_bytes, portable_matmul_scratch_bytes);
+    const auto scratch_bytes = kernels_of(context).matmul_scratch_bytes;
     scratch_ = Place(context.buffers, context.scratch(scratch_bytes(args_.out_matrix.columns, args_.a_matrix.columns)));
   }
 
@@ -58,7 +56,7 @@ class MatMulStep : public Step {
 class LayerNormStep : public Step {
  public:
   LayerNormStep(PlanContext& context, const Operator& op, const LayerNorm& norm)
-      : run_(own_or(context.kernels.layer_norm, portable_layer_norm)), in_(place_of(context, op.inputs[0])),
+      : run_(kernels_of(context).layer_norm), in_(place_of(context, op.inputs[0])),
         out_(place_of(context, op.output)) {
     const Activation& x = context.model.activations[op.inputs[0]];
     const Activation& y = context.model.activations[op.output];
@@ -91,10 +89,37 @@ class LayerNormStep : public Step {
   RequantizeParams requantize_;
 };
 
+class SoftmaxStep : public Step {
+ public:
+  SoftmaxStep(PlanContext& context, const Operator& op, const Softmax& softmax)
+      : run_(kernels_of(context).softmax), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)),
+        table_(context.tensors.uint32(softmax.table)) {
+    const Activation& y = context.model.activations[op.output];
+    args_.channels = y.channels();
+    args_.pixels = y.elements() / y.channels();
+    scratch_ = Place(context.buffers, context.scratch((size_t{args_.channels} + kChannelPadding) * sizeof(uint32_t)));
+  }
+
+  void run(uint8_t* arena) const override {
+    SoftmaxArgs args = args_;
+    args.x = in_.in(arena);
+    args.out = out_.in(arena);
+    args.table = table_.data();
+    run_(args, scratch_.in(arena));
+  }
+  size_t constant_bytes() const override { return table_.size() * sizeof(uint32_t); }
+
+ private:
+  void (*run_)(const SoftmaxArgs&, uint8_t*);
+  Place in_, out_, scratch_;
+  SoftmaxArgs args_;
+  std::vector<uint32_t> table_;
+};
+
 class MultiplyStep : public Step {
  public:
   MultiplyStep(PlanContext& context, const Operator& op, const Multiply& multiply)
-      : run_(own_or(context.kernels.multiply, portable_multiply)), a_(place_of(context, op.inputs[0])),
+      : run_(kernels_of(context).multiply), a_(place_of(context, op.inputs[0])),
         b_(place_of(context, op.inputs[1])), out_(place_of(context, op.output)) {
     const Activation& a = context.model.activations[op.inputs[0]];
     const Activation& b = context.model.activations[op.inputs[1]];
@@ -181,6 +206,10 @@ StepPtr make_matmul(PlanContext& context, const Operator& op, const MatMul& prod
 
 StepPtr make_layer_norm(PlanContext& context, const Operator& op, const LayerNorm& norm) {
   return std::make_unique<LayerNormStep>(context, op, norm);
+}
+
+StepPtr make_softmax(PlanContext& context, const Operator& op, const Softmax& softmax) {
+  return std::make_unique<SoftmaxStep>(context, op, softmax);
 }
 
 StepPtr make_multiply(PlanContext& context, const Operator& op, const Multiply& multiply) {

@@ -1,6 +1,7 @@
 #include "tensors.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -56,6 +57,7 @@ Tensors::Tensors(const Model& model, const std::function<Bytes(uint32_t)>& paylo
     const Tensor& t = model.tensors[i];
     decode(model, i, t.sha256.data == nullptr ? t.inline_data : payload(i));
   }
+  if (model.channel_affine) check_channel_affine(*model.channel_affine);
   for (const Operator& op : model.operators) check_operator(model, op);
 }
 
@@ -108,6 +110,9 @@ void Tensors::check_operator(const Model& model, const Operator& op) const {
     check_norm(norm->gain, norm->bias);
   } else if (const auto* softmax = std::get_if<Softmax>(&op.kind)) {
     require(uint32_[softmax->table][0] != 0, "a softmax table's entry 0 is 0");
+  } else if (const auto* rules = std::get_if<RuleTable>(&op.kind)) {
+    check_requantize(rules->requantize);
+    check_rule_nodes(uint32_[rules->nodes], rules->trees, model.activations[op.inputs[0]].elements());
   }
 }
 
@@ -144,6 +149,35 @@ void Tensors::check_requantize(const Requantize& requantize) const {
       require(m >= limits::kMultiplierMin && m <= limits::kMultiplierMax, "a multiplier is out of range");
     }
   }
+}
+
+void Tensors::check_channel_affine(uint32_t affine) const {
+  const std::vector<float>& values = float32_[affine];
+  const size_t channels = values.size() / 2;
+  for (size_t c = 0; c < channels; ++c) {
+    const float multiplier = values[channels + c];
+    const bool in_range = multiplier >= limits::kInputMultiplierMin && multiplier <= limits::kInputMultiplierMax;
+    require(std::isfinite(values[c]) && in_range, "an input offset or multiplier is out of range");
+  }
+}
+
+// Each level has two nodes for every condition of the level before, the first one the roots; nothing is left over.
+void Tensors::check_rule_nodes(const std::vector<uint32_t>& nodes, uint32_t trees, uint64_t features) const {
+  for (const uint32_t node : nodes) {
+    require(node == 0 || node >> 24 == 1, "a node is neither a condition nor a leaf");
+    require(node == 0 || (node & 0xFFFF) < features, "a condition reads a feature that is not there");
+  }
+  uint64_t begin = 0, end = trees, depth = 0;
+  for (;;) {
+    uint64_t conditions = 0;
+    for (uint64_t i = begin; i < end; ++i) conditions += nodes[i] != 0;
+    if (conditions == 0) break;
+    begin = end;
+    end += 2 * conditions;
+    require(end <= nodes.size(), "a condition's nodes are not there");
+    require(++depth <= limits::kRuleDepth, "a rule has too many conditions");
+  }
+  require(end == nodes.size(), "no condition leads to a node");
 }
 
 }  // namespace espalier

@@ -26,6 +26,8 @@ class Tensors {
   void check_weight(const Model& model, uint32_t weight, const std::optional<uint32_t>& bias, const Activation& x) const;
   void check_norm(uint32_t gain, const std::optional<uint32_t>& bias) const;
   void check_requantize(const Requantize& requantize) const;
+  void check_channel_affine(uint32_t affine) const;
+  void check_rule_nodes(const std::vector<uint32_t>& nodes, uint32_t trees, uint64_t features) const;
 
   std::vector<std::vector<int8_t>> int8_;
   std::vector<std::vector<int32_t>> int32_;

@@ -49,6 +49,10 @@ class Checker {
       const uint32_t channels = model_.activations[model_.input].channels();
       use(*model_.raw_table, DType::kInt8, {{channels, 256}, {1, 256}});
     }
+    if (model_.channel_affine) {
+      use(*model_.channel_affine, DType::kFloat32, {{2, model_.activations[model_.input].channels()}});
+      require(m == 1.0f, "a channel_affine goes with the multiplier 1");
+    }
   }
 
   void use(uint32_t index, DType dtype, std::initializer_list<Shape> shapes, bool may_be_packed = false) {
@@ -76,6 +80,7 @@ class Checker {
   static bool has_inputs(const Operator& o) {
     if (std::holds_alternative<Concat>(o.kind)) return !o.inputs.empty();
     if (std::holds_alternative<Constant>(o.kind)) return o.inputs.empty();
+    if (std::holds_alternative<Select>(o.kind)) return o.inputs.size() == 3;
     const bool is_binary = std::holds_alternative<Add>(o.kind) || std::holds_alternative<MatMul>(o.kind) || std::holds_alternative<Multiply>(o.kind);
     return o.inputs.size() == (is_binary ? 2u : 1u);
   }
@@ -212,6 +217,30 @@ class Checker {
   }
 
   void check(const Constant& c, const Operator&, const Activation&, const Activation& y) { use(c.value, DType::kInt8, {y.shape}); }
+
+  void check(const RuleTable& t, const Operator&, const Activation& x, const Activation& y) {
+    require(x.shape.size() == 1 && y.shape.size() == 1, "a rule table is [features] to [classes]");
+    require(x.shape[0] <= limits::kRuleFeatures, "a rule table has too many features");
+    require(t.trees >= 1 && t.trees <= limits::kRuleTrees, "the number of trees is out of range");
+    require(t.nodes < model_.tensors.size() && t.scores < model_.tensors.size(), "a rule table's tensor is not there");
+    const uint64_t nodes = model_.tensors[t.nodes].elements();
+    require(nodes >= t.trees && nodes <= limits::kRuleNodes, "the number of nodes is out of range");
+    use(t.nodes, DType::kUint32, {{static_cast<uint32_t>(nodes)}});
+    // Two nodes for each condition and one for each tree: the number of leaves needs no values.
+    use(t.scores, DType::kInt8, {{(static_cast<uint32_t>(nodes) + t.trees) / 2, y.shape[0]}});
+    check_requantize(t.requantize, y.shape[0]);
+    add_work(t.trees, limits::kRuleDepth + y.elements());
+  }
+
+  void check(const Select& s, const Operator& o, const Activation& gate, const Activation& y) {
+    require(gate.shape == Shape{1}, "a select's gate is not one value");
+    require(s.threshold >= -128 && s.threshold <= 127, "a select's threshold is not within int8");
+    for (size_t i = 1; i < o.inputs.size(); ++i) {
+      const Activation& branch = model_.activations[o.inputs[i]];
+      require(branch.shape == y.shape, "a select keeps the shape");
+      check_same_grid(branch, y);
+    }
+  }
 
   void check_pool(const Window& w, const Activation& x, const Activation& y) {
     require(x.shape.size() == 3 && y.shape.size() == 3 && x.shape[2] == y.shape[2], "a pool keeps the channels");

@@ -62,12 +62,27 @@ struct Vector256 {
   static I unpackhi16(I a, I b) { return _mm256_unpackhi_epi16(a, b); }
   static I in_order(I bytes) { return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)); }
 
+  static I load_bytes(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))); }
+  static I gather(const uint32_t* table, I index) { return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index, 4); }
+  template <int N>
+  static I shift_right_by(I a) {  // zeros come in
+    return _mm256_srli_epi32(a, N);
+  }
+
   static F set1_float(float v) { return _mm256_set1_ps(v); }
   static F load_float(const float* p) { return _mm256_loadu_ps(p); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F min(F a, F b) { return _mm256_min_ps(a, b); }
   static F to_float(I a) { return _mm256_cvtepi32_ps(a); }
   static I to_int(F a) { return _mm256_cvtps_epi32(a); }
+  static F add(F a, F b) { return _mm256_add_ps(a, b); }
+  static I truncate(F a) { return _mm256_cvttps_epi32(a); }
+  // Whether one of the first `valid` values is closer to an integer than `close`.
+  static bool any_near_integer(F a, F close, uint32_t valid) {
+    const F distance = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_sub_ps(a, _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+    const auto near = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(distance, close, _CMP_LT_OQ)));
+    return (near & (valid >= kLanes ? 0xFFu : (1u << valid) - 1)) != 0;
+  }
 };
 
 }  // namespace

@@ -39,11 +39,14 @@ class Gemm {
     const int8_t* w = g_.w + block * block_bytes_;
     constexpr uint32_t kTile = V::tile_m(NB);
     const uint32_t tiles = (g_.m + kTile - 1) / kTile;
+    // Pixels that are stored together stay together.
+    constexpr uint32_t kGrain = NB < 4 && 4 % NB == 0 && kTile % (4 / NB) == 0 ? 4 / NB : 1;
     for (uint32_t row = 0; row < g_.rows; ++row) {
       const uint8_t* a = g_.a + row * g_.row_stride;
       uint8_t* out = g_.out + row * g_.out_row_stride + n0;
       for (uint32_t t = 0, m = 0; t < tiles; ++t) {  // as even as possible: 7 pixels are 4 + 3 rather than 6 + 1
-        const uint32_t end = static_cast<uint32_t>(static_cast<uint64_t>(g_.m) * (t + 1) / tiles);
+        const uint32_t even = static_cast<uint32_t>(static_cast<uint64_t>(g_.m) * (t + 1) / tiles);
+        const uint32_t end = t + 1 == tiles ? g_.m : (even + kGrain - 1) / kGrain * kGrain;
         run_tile<kTile, NB>(end - m, a + m * g_.m_stride, w, n0, channels, out + m * g_.out_m_stride);
         m = end;
       }

@@ -20,9 +20,13 @@ from orchestrator.compression.errors import CaptureError
 
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
+    folded: set[str] = set()  # of two in a row neither can be trained on by itself
     for norm in [node for node in graph.nodes if isinstance(node, ir.BatchNorm)]:
         before = graph.producer(norm.inputs[0])
         if isinstance(before, ir.Weighted) and _is_private(graph, norm.inputs[0]) and _is_open(before):
+            goes_on_learning = not norm.fixed and before.name not in folded
+            before.unfolded = ir.Unfolded(before.weight, before.bias, norm) if goes_on_learning else None
+            folded.add(before.name)
             shape = (-1,) + (1,) * (before.weight.ndim - 1)
             before.weight = before.weight * norm.scale.view(shape)
             before.bias = before.bias * norm.scale + norm.shift
@@ -56,6 +60,7 @@ def fold_factors(graph: ir.FloatGraph) -> None:
             continue
         if isinstance(before, ir.Weighted) and _is_open(before) and scale.factor != 0:
             before.weight, before.bias = before.weight * scale.factor, before.bias * scale.factor
+            before.unfolded = None
             _bypass(graph, scale)
         elif isinstance(before, ir.MatMul) and scale.factor > 0:
             before.factor *= scale.factor
@@ -64,6 +69,7 @@ def fold_factors(graph: ir.FloatGraph) -> None:
         before = graph.producer(product.inputs[0])
         if isinstance(before, ir.Weighted) and _is_open(before) and _is_private(graph, product.inputs[0]):
             before.weight, before.bias = before.weight * product.factor, before.bias * product.factor
+            before.unfolded = None
             product.factor = 1.0
 
 
@@ -104,6 +110,7 @@ def _part_of(layer: ir.Weighted, selection: ir.Select) -> ir.Weighted:
         source=selection.source,
         weight=layer.weight[selection.channels],
         bias=layer.bias[selection.channels],
+        unfolded=None,
         weight_name="",  # part of a parameter has no path in the user's module
         bias_name="",
     )

@@ -43,14 +43,27 @@ class Clamped(Node):
         return x if is_open else x.clamp(self.low, self.high)
 
 
+@dataclass(frozen=True, eq=False)
+class Unfolded:
+    """Weight and bias as they stood before `norm`, which follows them."""
+
+    weight: Tensor
+    bias: Tensor
+    norm: BatchNorm
+
+
 @dataclass(kw_only=True, eq=False)
 class Weighted(Clamped):
-    """A convolution or a linear layer; the names are the parameters' paths in the user's module, if they have one."""
+    """A convolution or a linear layer; the names are the parameters' paths in the user's module, if they have one.
+
+    `unfolded` is what it was before batch norm was folded in: training goes on from there.
+    """
 
     weight: Tensor
     bias: Tensor
     weight_name: str = ""
     bias_name: str = ""
+    unfolded: Unfolded | None = None
 
     def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The operator before its clamp, with other weights if so wished."""
@@ -73,6 +86,9 @@ class Conv(Weighted):
         return self.groups > 1 and self.weight.shape[1] == 1
 
     def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        top, bottom, left, right = self.padding
+        if (top, left) == (bottom, right):  # spares a copy
+            return functional.conv2d(x, weight, bias, self.stride, (top, left), groups=self.groups)
         return functional.conv2d(pad(x, self.padding), weight, bias, self.stride, groups=self.groups)
 
 
@@ -86,11 +102,27 @@ class Linear(Weighted):
 
 @dataclass(kw_only=True, eq=False)
 class BatchNorm(Node):
-    """x * scale + shift per channel, until it is folded. `names` are those of weight, bias, mean and variance."""
+    """gamma * (x - mean) / sqrt(variance + eps) + beta per channel, until it is folded.
 
-    scale: Tensor
-    shift: Tensor
+    `names` are those of weight, bias, mean and variance in the user's module. One that is `fixed` is a plain product
+    and sum: it never had statistics, so training must not give it any.
+    """
+
+    gamma: Tensor
+    beta: Tensor
+    mean: Tensor
+    variance: Tensor
+    eps: float
     names: tuple[str, str, str, str] = ("", "", "", "")
+    fixed: bool = False
+
+    @property
+    def scale(self) -> Tensor:
+        return self.gamma / torch.sqrt(self.variance + self.eps)
+
+    @property
+    def shift(self) -> Tensor:
+        return self.beta - self.mean * self.scale
 
     def compute(self, *inputs: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (inputs[0].ndim - 2)
@@ -329,6 +361,16 @@ def multiply_accumulates(graph: FloatGraph) -> dict[str, int]:
         elif isinstance(node, MatMul):
             counts[node.name] = node.inner(graph.shapes[node.inputs[0]]) * outputs
     return counts
+
+
+def operator_names(graph: FloatGraph) -> dict[str, str]:
+    """By node: the user's module path where an operator has weights of its own, else torch's name for the operation."""
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        path = node.weight_name.removesuffix(".weight") if isinstance(node, Weighted) else ""
+        taken = {*names.values(), *(other.name for other in graph.nodes)}
+        names[node.name] = path if path and path not in taken else node.name
+    return names
 
 
 def total_macs(graph: FloatGraph) -> int:

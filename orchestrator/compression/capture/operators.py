@@ -58,13 +58,17 @@ def _batch_norm(call: Call) -> View:
     if mean is None or variance is None:
         call.refuse("has no running statistics (track_running_stats=False)")
     weight, bias = call.constant("weight"), call.constant("bias")
-    scale = 1 / torch.sqrt(variance.tensor + call["eps"])
-    if weight is not None:
-        scale = scale * weight.tensor
-    shift = -mean.tensor * scale + (bias.tensor if bias else 0.0)
-    names = (weight.name if weight else "", bias.name if bias else "", mean.name, variance.name)
     view, _ = call.emitter.channels_last(call.input, 1)
-    return call.emit_elementwise(ir.BatchNorm, view, scale=scale, shift=shift, names=names)
+    return call.emit_elementwise(
+        ir.BatchNorm,
+        view,
+        gamma=weight.tensor if weight else torch.ones_like(mean.tensor),
+        beta=bias.tensor if bias else torch.zeros_like(mean.tensor),
+        mean=mean.tensor,
+        variance=variance.tensor,
+        eps=float(call["eps"]),
+        names=(weight.name if weight else "", bias.name if bias else "", mean.name, variance.name),
+    )
 
 
 def _max_pool(call: Call) -> View:

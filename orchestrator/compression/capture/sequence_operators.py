@@ -111,7 +111,10 @@ def _with_constant(call: Call, kind: type[ir.Add] | type[ir.Multiply], view: Vie
     each = constant.flatten()
     if len(axes) == 1 and pixels and len(each) == channels and bool((values.movedim(axes[0], -1) == each).all()):
         scale, shift = (torch.ones_like(each), each) if kind is ir.Add else (each, torch.zeros_like(each))
-        return call.emit_elementwise(ir.BatchNorm, view, scale=scale, shift=shift)
+        zeros, ones = torch.zeros_like(each), torch.ones_like(each)
+        return call.emit_elementwise(
+            ir.BatchNorm, view, gamma=scale, beta=shift, mean=zeros, variance=ones, eps=0.0, fixed=True
+        )
     call.require(call.emitter.has_samples_first(view), "does not keep samples apart")
     call.require(bool((values == values[:1]).all()), "has a constant that differs between samples")
     stored = to_storage(view, values[0])

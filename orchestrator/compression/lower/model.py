@@ -61,7 +61,7 @@ class _Lowering:
         self.table = TensorTable()
         names = [self.graph.input, *(node.output for node in self.graph.nodes)]
         self.index = {name: position for position, name in enumerate(names)}
-        self.names = _operator_names(self.graph)
+        self.names = ir.operator_names(self.graph)
 
     def run(
         self, name: str, preprocessing: Preprocessing, labels: tuple[str, ...]
@@ -132,8 +132,7 @@ class _Lowering:
         return operator
 
     def weighted(self, operator: pb.Operator, node: ir.Node, plan: plans.WeightedPlan) -> None:
-        bits = self.quantized.recipe.weight_bits
-        name = operator.name
+        name, bits = operator.name, plan.weight_bits
         if isinstance(node, ir.Conv):
             kind = operator.conv2d
             weight = layout.conv_weight(plan.weight)
@@ -226,13 +225,3 @@ def _max_pool(node: ir.MaxPool) -> pb.MaxPool:
 def _padding(pads: ir.Pads) -> pb.Padding:
     top, bottom, left, right = pads
     return pb.Padding(top=top, bottom=bottom, left=left, right=right)
-
-
-def _operator_names(graph: ir.FloatGraph) -> dict[str, str]:
-    """The user's module path where an operator has weights of its own, else torch's name for the operation."""
-    names: dict[str, str] = {}
-    for node in graph.nodes:
-        path = node.weight_name.removesuffix(".weight") if isinstance(node, ir.Weighted) else ""
-        taken = {*names.values(), *(other.name for other in graph.nodes)}
-        names[node.name] = path if path and path not in taken else node.name
-    return names

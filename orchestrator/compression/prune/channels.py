@@ -1,8 +1,9 @@
-"""Channel pruning to a budget of multiplications.
+"""Channel pruning to a budget of multiplications, and of weights where that is asked for.
 
-The channel that costs the least importance for each multiplication it saves goes first, wherever in the network it
-is. In a few rounds, with importance measured anew in between, because what is left takes over from what went. The
-result needs a little training (`training.distillation`), which is not done here.
+The channel that costs the least importance for what it saves goes first, wherever in the network it is. Savings count
+as shares of what still has to go, so that early layers, which have the multiplications, and late ones, which have the
+weights, give in proportion to what is missing. In a few rounds, with importance measured anew in between, because what
+is left takes over from what went. The result needs a little training (`recovery`), which is not done here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from orchestrator.compression.capture import FloatGraph, trace
 from orchestrator.compression.capture.check import require_finite_module
 from orchestrator.compression.data import Preprocessing, require_samples
 from orchestrator.compression.errors import PruningError
-from orchestrator.compression.prune.cost import Cost
+from orchestrator.compression.prune.cost import Cost, Size
 from orchestrator.compression.prune.dependencies import Channels, find_channels
 from orchestrator.compression.prune.importance import channel_importance
 from orchestrator.compression.prune.surgery import remove_channels
@@ -28,9 +29,15 @@ MIN_SHARE = 0.125  # of a feature map's channels always stays, so that no layer 
 
 
 def prune_channels(
-    model: nn.Module, split: Split, *, preprocessing: Preprocessing, macs_fraction: float, seed: int = 0
+    model: nn.Module,
+    split: Split,
+    *,
+    preprocessing: Preprocessing,
+    macs_fraction: float,
+    weights_fraction: float = 1.0,
+    seed: int = 0,
 ) -> nn.Module:
-    """Return a copy of `model` with at most `macs_fraction` of its multiplications.
+    """Return a copy of `model` with at most these fractions of its multiplications and of its weights.
 
     Args:
         split: labelled samples on which importance is measured; a few hundred are used.
@@ -39,8 +46,9 @@ def prune_channels(
         PruningError: the fraction is out of range or cannot be reached, or the network states its widths in code.
         CaptureError, WeightError: the network cannot be captured, or holds NaN.
     """
-    if not 0 < macs_fraction <= 1:
-        raise PruningError(f"macs_fraction must be above 0 and at most 1, found {macs_fraction}")
+    for name, fraction in (("macs_fraction", macs_fraction), ("weights_fraction", weights_fraction)):
+        if not 0 < fraction <= 1:
+            raise PruningError(f"{name} must be above 0 and at most 1, found {fraction}")
     require_samples(split, what="pruning")
     require_finite_module(model)
     height, width, input_channels = split.sample_shape
@@ -48,9 +56,9 @@ def prune_channels(
     pruned = copy.deepcopy(model)
     graph = trace(pruned, shape)
     floor = _floors(graph)
-    budget = Cost.of(graph, find_channels(graph)).macs
+    whole = Cost.of(graph, find_channels(graph)).size
     for done in range(1, ROUNDS + 1):
-        target = math.floor(budget * macs_fraction ** (done / ROUNDS))
+        target = whole.fraction(macs_fraction ** (done / ROUNDS), weights_fraction ** (done / ROUNDS))
         channels = find_channels(graph)
         importance = channel_importance(pruned, channels, split, preprocessing=preprocessing, seed=seed + done)
         gone = _choose(graph, channels, importance, target, floor)
@@ -60,9 +68,9 @@ def prune_channels(
 
 
 def _choose(
-    graph: FloatGraph, channels: Channels, importance: list[float], target: int, floor: dict[str, int]
+    graph: FloatGraph, channels: Channels, importance: list[float], target: Size, floor: dict[str, int]
 ) -> set[int]:
-    """The channels to remove until `target` MACs are left."""
+    """The channels to remove until what is left fits `target`."""
     cost = Cost.of(graph, channels)
     left = {value: len(ids) for value, ids in channels.of_value.items()}
     maps_of: dict[int, dict[str, int]] = {}
@@ -71,8 +79,9 @@ def _choose(
             counts = maps_of.setdefault(channel, {})
             counts[value] = counts.get(value, 0) + 1
     candidates = {channel for channel in maps_of if channel not in channels.fixed}
-    while cost.macs > target:
-        savings = {channel: cost.saved_without(channel) for channel in candidates}
+    while not cost.size.fits(target):
+        left_over = cost.size
+        savings = {channel: _share_of_excess(cost.saved_without(channel), left_over, target) for channel in candidates}
         allowed = [
             channel
             for channel in candidates
@@ -80,8 +89,9 @@ def _choose(
         ]
         if not allowed:
             raise PruningError(
-                f"{cost.macs} multiplications are left, {target} are wanted, but layers keep {MIN_SHARE:.1%} of their "
-                "channels; ask for a larger macs_fraction or start from a smaller network"
+                f"{left_over.macs} multiplications and {left_over.weights} weights are left, {target.macs} and "
+                f"{target.weights} are wanted, but layers keep {MIN_SHARE:.1%} of their channels; ask for a larger "
+                "macs_fraction or weights_fraction, or start from a smaller network"
             )
         cheapest = min(allowed, key=lambda channel: (importance[channel] / savings[channel], channel))
         cost.remove(cheapest)
@@ -89,6 +99,16 @@ def _choose(
         for value, count in maps_of[cheapest].items():
             left[value] -= count
     return cost.gone
+
+
+def _share_of_excess(saved: Size, left: Size, target: Size) -> float:
+    """What a saving contributes to the budgets that do not hold yet."""
+    share = 0.0
+    if left.macs > target.macs:
+        share += saved.macs / (left.macs - target.macs)
+    if left.weights > target.weights:
+        share += saved.weights / (left.weights - target.weights)
+    return share
 
 
 def _floors(graph: FloatGraph) -> dict[str, int]:

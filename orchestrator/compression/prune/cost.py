@@ -1,4 +1,4 @@
-"""Multiplications of the network as channels go, kept up to date channel by channel."""
+"""Multiplications and weights of the network as channels go, kept up to date channel by channel."""
 
 from __future__ import annotations
 
@@ -9,16 +9,37 @@ from orchestrator.compression.capture import ir
 from orchestrator.compression.prune.dependencies import Channels
 
 
+@dataclass(frozen=True)
+class Size:
+    """Multiplications of one inference, and weights that are stored; biases and scales left out."""
+
+    macs: int = 0
+    weights: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.macs + other.macs, self.weights + other.weights)
+
+    def __mul__(self, times: int) -> Size:
+        return Size(self.macs * times, self.weights * times)
+
+    def fraction(self, macs: float, weights: float) -> Size:
+        """Rounded down."""
+        return Size(math.floor(self.macs * macs), math.floor(self.weights * weights))
+
+    def fits(self, budget: Size) -> bool:
+        return self.macs <= budget.macs and self.weights <= budget.weights
+
+
 @dataclass(eq=False)
 class _Layer:
-    """`per_pair` multiplications for each pair of output and input channel that is left; depthwise has one input."""
+    """`per_pair` for each pair of output and input channel that is left; depthwise has one input."""
 
-    per_pair: int
+    per_pair: Size
     outputs: int
     inputs: int
 
-    def macs(self, *, fewer_outputs: int = 0, fewer_inputs: int = 0) -> int:
-        return self.per_pair * (self.outputs - fewer_outputs) * (self.inputs - fewer_inputs)
+    def pairs(self, *, fewer_outputs: int = 0, fewer_inputs: int = 0) -> int:
+        return (self.outputs - fewer_outputs) * (self.inputs - fewer_inputs)
 
 
 @dataclass(eq=False)
@@ -31,7 +52,7 @@ class _Share:
 
 @dataclass(eq=False)
 class Cost:
-    """MACs of what is left after the channels in `gone`."""
+    """What is left after the channels in `gone`."""
 
     gone: set[int] = field(default_factory=set)
     layers: list[_Layer] = field(default_factory=list)
@@ -46,15 +67,17 @@ class Cost:
         return cost
 
     @property
-    def macs(self) -> int:
-        return sum(layer.macs() for layer in self.layers)
+    def size(self) -> Size:
+        return sum((layer.per_pair * layer.pairs() for layer in self.layers), Size())
 
-    def saved_without(self, channel: int) -> int:
-        """MACs that removing one more channel saves."""
-        return sum(
-            self.layers[index].macs() - self.layers[index].macs(fewer_outputs=share.outputs, fewer_inputs=share.inputs)
-            for index, share in self.shares.get(channel, {}).items()
-        )
+    def saved_without(self, channel: int) -> Size:
+        """What removing one more channel saves."""
+        saved = Size()
+        for index, share in self.shares.get(channel, {}).items():
+            layer = self.layers[index]
+            fewer = layer.pairs() - layer.pairs(fewer_outputs=share.outputs, fewer_inputs=share.inputs)
+            saved += layer.per_pair * fewer
+        return saved
 
     def remove(self, channel: int) -> None:
         self.gone.add(channel)
@@ -68,10 +91,12 @@ class Cost:
         index = len(self.layers)
         if isinstance(node, ir.Conv) and node.groups > 1:
             inputs = []
-            self.layers.append(_Layer(node.weight[0].numel() * pixels, len(outputs), 1))
+            per_pair = node.weight[0].numel()
+            self.layers.append(_Layer(Size(per_pair * pixels, per_pair), len(outputs), 1))
         else:
             inputs = channels.of_value[node.inputs[0]].tolist()
-            self.layers.append(_Layer(math.prod(node.weight.shape[2:]) * pixels, len(outputs), len(inputs)))
+            per_pair = math.prod(node.weight.shape[2:])
+            self.layers.append(_Layer(Size(per_pair * pixels, per_pair), len(outputs), len(inputs)))
         for channel in outputs:
             self.shares.setdefault(channel, {}).setdefault(index, _Share()).outputs += 1
         for channel in inputs:

@@ -20,12 +20,13 @@ class Pruning:
     """How far to prune, and how long to train afterwards.
 
     Attributes:
-        macs_fraction: share of the multiplications that stays; see `prune_channels`.
+        macs_fraction, weights_fraction: shares of the multiplications and of the weights that stay at most.
         epochs: of distillation afterwards; 0 leaves the network as pruning leaves it.
         learning_rate: peak; lower than from scratch, because most of the network is still there.
     """
 
     macs_fraction: float = 0.5
+    weights_fraction: float = 1.0
     epochs: int = 8
     learning_rate: float = 0.05
     seed: int = 0
@@ -45,7 +46,12 @@ def prune_and_recover(
         PruningError, CaptureError, WeightError, DataError, TrainingError: see `prune_channels` and `distill`.
     """
     pruned = prune_channels(
-        model, split, preprocessing=preprocessing, macs_fraction=pruning.macs_fraction, seed=pruning.seed
+        model,
+        split,
+        preprocessing=preprocessing,
+        macs_fraction=pruning.macs_fraction,
+        weights_fraction=pruning.weights_fraction,
+        seed=pruning.seed,
     )
     if pruning.epochs:
         distill(

@@ -67,6 +67,7 @@ class WeightedPlan(Plan):
 
     node: ir.Weighted
     input_grid: Grid
+    weight_bits: int
     weight: npt.NDArray[np.int64]
     bias: npt.NDArray[np.int64]
     weight_scales: npt.NDArray[np.float64]

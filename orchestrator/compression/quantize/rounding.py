@@ -38,6 +38,12 @@ def round_compensated(
     return _permute(q_GOK, torch.argsort(order_GK, dim=1), 2)
 
 
+def aimed_at(weight_GOK: Tensor, drift_GKK: Tensor, hessian_GKK: Tensor) -> Tensor:
+    """The weights that make the intended outputs of inputs that have drifted, see `statistics`."""
+    correction: Tensor = torch.linalg.solve(hessian_GKK, weight_GOK @ drift_GKK, left=False)
+    return weight_GOK + correction
+
+
 def damped(covariance_GKK: Tensor) -> Tensor:
     """`covariance_GKK` made safely positive definite."""
     diagonal = torch.diagonal(covariance_GKK, dim1=1, dim2=2)

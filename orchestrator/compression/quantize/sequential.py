@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import DataError, QuantizationError
+from orchestrator.compression.errors import DataError, QuantizationError, WeightError
 from orchestrator.compression.quantize import requantize as derive
+from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
 from orchestrator.compression.quantize.equalize import equalize
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
+from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
+from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
-from orchestrator.compression.quantize.weights import quantize_bias, quantize_weights
-from orchestrator.compression.recipe import Recipe
+from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
+from orchestrator.compression.recipe import Effort, Recipe
 
 OnProgress = Callable[[float, str], None]
 
+_SENSITIVITY_SHARE = 0.7  # of the time, where bits are chosen first
 _MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
 
 
@@ -64,21 +69,29 @@ def quantize(
     Raises:
         DataError: there are no samples, or they are not finite.
         WeightError: a layer is dead on all samples.
+        InfeasibleError: the recipe would ruin this network; it names the nearest plan that does not.
         QuantizationError: the recipe cannot work on this network.
     """
     if len(samples) == 0:
         raise DataError("quantization needs calibration samples; a few hundred are enough")
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
-    _refuse_hopeless(graph, recipe)
     samples = _affordable(graph, samples[: recipe.calibration_count])
-    if recipe.equalize:
+    hopeless = hopeless_layers(graph, recipe)
+    if hopeless:
+        raise refusal(recipe, hopeless, measure_sensitivity(graph, samples, recipe))
+    if recipe.equalize and recipe.training is None:  # training learns scales of its own
         equalize(graph, samples)
+    begun = 0.0
+    if recipe.is_mixed and not recipe.layer_bits:
+        begun = _SENSITIVITY_SHARE
+        recipe = choose_bits(graph, samples, recipe, on_progress=part_of(on_progress, 0.0, begun))
+    report = part_of(on_progress, begun, 1.0)
     walk = _Walk(graph, recipe, samples, input_range)
     for index, node in enumerate(graph.nodes):
         walk.step(node)
-        if on_progress:
-            on_progress((index + 1) / len(graph.nodes), f"quantizing {node.name}")
+        if report:
+            report((index + 1) / len(graph.nodes), f"quantizing {node.name}")
     return QuantizedGraph(graph, recipe, walk.grids, walk.plans)
 
 
@@ -95,9 +108,15 @@ class _Walk:
         self.real = {graph.input: self.grids[graph.input].quantize(self.intended[graph.input])}
         self.plans: dict[str, Plan] = {}
         self.finished = dict(zip((node.name for node in graph.nodes), ir.last_reads(graph), strict=True))
+        self.names = ir.operator_names(graph)
 
     def step(self, node: ir.Node) -> None:
         intended = node.compute(*(self.intended[name] for name in node.inputs))
+        if isinstance(node, ir.Weighted) and _varies(self.intended[node.inputs[0]]) and not _varies(intended):
+            raise WeightError(
+                f"the output of {node.name} never changes over the calibration samples, so nothing behind it can "
+                "depend on the input"
+            )
         grid, plan = self.plan(node, intended)
         self.intended[node.output] = intended
         self.grids[node.output], self.plans[node.name] = grid, plan
@@ -146,8 +165,13 @@ class _Walk:
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]
         real_input = source.dequantize(self.real[node.inputs[0]])
-        statistics = input_statistics(node, real_input)
-        integers = quantize_weights(node, statistics, source, output, self.recipe)
+        bits = self.recipe.bits_of(self.names[node.name])
+        statistics = input_statistics(node, real_input, intended_input if self.recipe.compensates(bits) else None)
+        integers = quantize_weights(node, statistics, source, output, self.recipe, bits)
+        if self.recipe.effort is Effort.HIGH and integers.relative_error > ERROR_THRESHOLD:
+            learned = learn_rounding(node, integers, real_input, intended_input, bits)
+            learned = replace(learned, weight=learned.weight * (node.weight != 0).numpy())  # pruned weights stay 0
+            integers = learned if fits_accumulator(learned.weight, source) else integers
         bias = node.bias
         if self.recipe.correct_bias:
             wanted = _channel_means(node.accumulate(intended_input, node.weight, node.bias))
@@ -155,6 +179,7 @@ class _Walk:
         return WeightedPlan(
             node=node,
             input_grid=source,
+            weight_bits=bits,
             weight=integers.weight,
             bias=quantize_bias(bias, integers.scales, source, what=node.name),
             weight_scales=integers.scales,
@@ -162,6 +187,17 @@ class _Walk:
                 integers.scales * source.scale, output, self.recipe.scheme, low=node.low, high=node.high, what=node.name
             ),
         )
+
+
+def part_of(report: OnProgress | None, start: float, end: float) -> OnProgress | None:
+    """`report` for work that is only a part of the whole."""
+    return None if report is None else lambda done, words: report(start + (end - start) * done, words)
+
+
+def _varies(x: Tensor) -> bool:
+    """Whether any channel has two different values, over samples and positions."""
+    axes = [axis for axis in range(x.ndim) if axis != 1]
+    return bool((x.amax(dim=axes) != x.amin(dim=axes)).any())
 
 
 def _channel_means(x: Tensor) -> Tensor:
@@ -172,13 +208,3 @@ def _affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
     """As many samples as keep the largest feature map within memory; at least one."""
     largest = max(math.prod(shape) for shape in graph.shapes.values())
     return samples[: max(_MAX_VALUES // largest, 1)]
-
-
-def _refuse_hopeless(graph: ir.FloatGraph, recipe: Recipe) -> None:
-    """Two bits without training ruin a depthwise network (-17 points and more in every published table)."""
-    depthwise = [node.name for node in graph.nodes if isinstance(node, ir.Conv) and node.is_depthwise]
-    if recipe.weight_bits == 2 and depthwise:
-        raise QuantizationError(
-            f"2-bit weights without training ruin depthwise convolutions (here {', '.join(depthwise[:3])}); "
-            "use weight_bits 4, the nearest that works"
-        )

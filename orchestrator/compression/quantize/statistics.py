@@ -5,6 +5,10 @@ feature map is the patch. With D the error of a row of weights [K] and x a patch
 mean taken out, is D H D^T with H the covariance of the patches. The mean is left to the bias, which corrects it
 exactly.
 
+Where the inputs have drifted from what they should be, x + d, because earlier layers are rounded already, weights that
+leave the output as it was intended are not the float ones but W + W E[d x^T] H^-1, the least squares solution; rounding
+then aims at those. Li et al. 2025 (GPTAQ), arXiv:2504.02692, has the same correction for GPTQ.
+
 Shape letters: G groups, K inputs of a row, P patches.
 """
 
@@ -25,33 +29,47 @@ _CHUNK_SAMPLES = 16
 
 @dataclass(frozen=True, eq=False)
 class InputStatistics:
-    """Of the inputs a layer really gets, every earlier layer in integers; wide layers have the diagonal only."""
+    """Of the inputs a layer really gets, every earlier layer in integers; wide layers have the diagonal only.
+
+    `drift_GKK` is E[d x^T], where it was asked for.
+    """
 
     diagonal_GK: Tensor  # noqa: N815 (shape letters)
     covariance_GKK: Tensor | None  # noqa: N815
+    drift_GKK: Tensor | None = None  # noqa: N815
 
 
-def input_statistics(node: ir.Weighted, x: Tensor) -> InputStatistics:
-    """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F]."""
-    x_GPK = _patches(node, x)
-    x_GPK = x_GPK - x_GPK.mean(dim=1, keepdim=True)
+def input_statistics(node: ir.Weighted, x: Tensor, intended: Tensor | None = None) -> InputStatistics:
+    """Statistics over calibration inputs of `node`, float64 [N, C, H, W] or [N, F].
+
+    Args:
+        intended: what the same inputs should have been.
+    """
+    x_GPK = _centred(patches_of(node, x, _MAX_PATCHES))
     patches, row_inputs = x_GPK.shape[1:]
     diagonal_GK = (x_GPK**2).mean(dim=1)
     if row_inputs > MAX_ROW_INPUTS:
         return InputStatistics(diagonal_GK, None)
-    return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches)
+    drift_GKK = None
+    if intended is not None:
+        drift_GKK = (_centred(patches_of(node, intended, _MAX_PATCHES)) - x_GPK).mT @ x_GPK / patches
+    return InputStatistics(diagonal_GK, x_GPK.mT @ x_GPK / patches, drift_GKK)
 
 
-def _patches(node: ir.Weighted, x: Tensor) -> Tensor:
-    """[G, P, K], about `_MAX_PATCHES` of them, taken at an even stride over samples and positions."""
+def _centred(x_GPK: Tensor) -> Tensor:
+    return x_GPK - x_GPK.mean(dim=1, keepdim=True)
+
+
+def patches_of(node: ir.Weighted, x: Tensor, count: int) -> Tensor:
+    """[G, P, K], about `count` of them, taken at an even stride over samples and positions."""
     if not isinstance(node, ir.Conv):
-        return _thin(x, _MAX_PATCHES).unsqueeze(0)
+        return _thin(x, count).unsqueeze(0)
     kernel = tuple(node.weight.shape[2:])
     chunks = []
     for samples in torch.split(x, _CHUNK_SAMPLES):  # all patches of all samples at once would not fit in memory
         columns = functional.unfold(ir.pad(samples, node.padding), kernel, stride=node.stride)  # [N, C * KH * KW, L]
         rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
-        chunks.append(_thin(rows, max(_MAX_PATCHES * len(samples) // len(x), 1)))
+        chunks.append(_thin(rows, max(count * len(samples) // len(x), 1)))
     patches = torch.cat(chunks)
     return patches.view(len(patches), node.groups, -1).transpose(0, 1)
 

@@ -245,8 +245,7 @@ def test_a_gap_in_the_log_travels_as_a_dropped_range(tmp_path):
 def pair():
     models = [linear_model(seed) for seed in (0, 1)]
     return [
-        Predictor(VerifiedModel(ref=m.ref, engine=load_model(m.data, lambda s, m=m: m.blobs[s.hex()]), golden=b""))
-        for m in models
+        Predictor(VerifiedModel(ref=m.ref, engine=load_model(m.data, lambda s, m=m: m.blobs[s.hex()]))) for m in models
     ]
 
 

@@ -123,8 +123,9 @@ def test_w8a8_is_judged_against_the_best_peer_beyond_the_error() -> None:
     close, better = outcome(1, "NNCF", 8992), outcome(1, "NNCF", 9020)
     assert _met(1, fp32, ours, close)
     assert not _met(1, fp32, ours, better)
-    assert not _met(1, fp32, outcome(1, OURS, 8970, seconds=3.0))
-    assert not _met(1, fp32, outcome(1, OURS, 8990, seconds=16.0))
+    assert not _met(1, fp32, outcome(1, OURS, 8970, seconds=3.0), close)
+    assert not _met(1, fp32, outcome(1, OURS, 8990, seconds=16.0), close)
+    assert not _met(1, fp32, ours)  # with nobody to compare with
 
 
 def test_half_the_macs_must_lead_torch_pruning_and_be_quick() -> None:
@@ -139,6 +140,21 @@ def test_how_much_smaller_is_the_file_against_fp32() -> None:
     fp32 = outcome(FP32_ROW, FP32, 9000, size_bytes=312_000)
     assert _met(7, fp32, outcome(7, OURS, 8950, size_bytes=26_000))
     assert not _met(7, fp32, outcome(7, OURS, 8950, size_bytes=26_001))
+
+
+def test_a_teacher_must_help_beyond_what_seeds_do() -> None:
+    def students(gains: list[int], gain_few: int) -> Iterator[Outcome]:
+        for seed, gain in enumerate(gains):
+            yield outcome(9, "student alone", 8900, seed=seed)
+            yield outcome(9, "student under the teacher", 8900 + gain, seed=seed)
+        for seed in range(3):
+            yield outcome(9, "student alone, a tenth of the labels", 8500, seed=seed)
+            yield outcome(9, "student under the teacher, no labels", 8500 + gain_few, seed=seed)
+
+    assert _met(9, *students([20, 30, 40, 30, 20], 100))
+    assert not _met(9, *students([20, 30, 40, 30, 20], 99))
+    assert not _met(9, *students([-20, 60, 10, 50, -10], 100))  # its mean is above 0, its lower bound is not
+    assert not _met(9, *students([20, 30, 40, 30], 100))
 
 
 def test_what_is_said_must_be_what_runs_to_the_last_sample() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.compression.capture import capture, total_macs, trace
+from orchestrator.compression.checkpoint import load_checkpoint, read_tensors, save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import PruningError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
@@ -15,7 +17,7 @@ from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import Pruning, prune_channels
 from orchestrator.compression.prune.dependencies import find_channels
 from orchestrator.compression.prune.importance import channel_importance
-from orchestrator.compression.prune.surgery import remove_channels
+from orchestrator.compression.prune.surgery import remove_channels, take_widths
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Splits
@@ -41,6 +43,22 @@ def test_residual_concat_and_depthwise_layers_get_narrower_together(
     assert network.stem.out_channels == 12  # the original is untouched
 
 
+def test_a_pruned_network_comes_back_from_its_checkpoint(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    network = trained("residual")
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
+    checkpoint = save_checkpoint(pruned)
+    again = copy.deepcopy(network)
+    take_widths(again, read_tensors(checkpoint))
+    load_checkpoint(again, checkpoint)
+    assert again.depthwise.groups == again.depthwise.out_channels == pruned.stem.out_channels
+    x = images_to_tensor(digits.choose.inputs[:20], preprocessing)
+    assert torch.equal(again.eval()(x), pruned.eval()(x))
+    with pytest.raises(PruningError, match="other parameters"):
+        take_widths(small_network(), read_tensors(checkpoint))
+
+
 def test_a_pruned_network_learns_back_what_it_lost(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
@@ -49,6 +67,28 @@ def test_a_pruned_network_learns_back_what_it_lost(
     pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
     distill(pruned, network, digits.train, preprocessing=preprocessing, epochs=3, batch_size=64, learning_rate=0.05)
     assert evaluate_network(pruned, digits.choose, preprocessing=preprocessing).accuracy > before - 0.03
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 1.0), (1.0, 0.4), (0.6, 0.3)])
+def test_multiplications_and_weights_have_budgets_of_their_own(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing, fractions: tuple[float, float]
+) -> None:
+    network = trained("residual")
+    macs_fraction, weights_fraction = fractions
+    pruned = prune_channels(
+        network,
+        digits.train,
+        preprocessing=preprocessing,
+        macs_fraction=macs_fraction,
+        weights_fraction=weights_fraction,
+    )
+
+    def weights(of: nn.Module) -> int:
+        return sum(parameter.numel() for parameter in of.parameters() if parameter.ndim > 1)
+
+    macs = total_macs(capture(pruned, SHAPE)) / total_macs(capture(network, SHAPE)) / macs_fraction
+    left = weights(pruned) / weights(network) / weights_fraction
+    assert 0.75 < max(macs, left) <= 1  # no more goes than must: a channel of twelve is a large step
 
 
 def test_pruning_and_four_bits_are_one_command(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:

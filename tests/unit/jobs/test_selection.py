@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of, with_narrower
 from orchestrator.records import Candidate, Measurement
 from orchestrator.spec import CandidateSpec, PruneSpec, TargetSpec
@@ -51,6 +53,17 @@ def test_a_repair_that_forgot_what_it_knew_is_not_chosen_however_good_it_is_in_t
     )
     assert [chosen.model_digest for chosen in choice.chosen] == ["a" * 64]
     assert "below the floor" in choice.candidates[1].verdict
+
+
+def test_a_repair_that_fell_far_below_its_float_network_is_not_chosen_either() -> None:
+    fallen = replace(candidate("b", 0.88), fp32_accuracy=0.93)
+    choice = choose_for_repair(
+        [replace(candidate("a", 0.92), fp32_accuracy=0.93), fallen],
+        [TargetSpec(device_class="gateway", accuracy_floor=0.8)],
+        {"a": 0.50, "b": 0.99},
+    )
+    assert [chosen.model_digest for chosen in choice.chosen] == ["a" * 64]
+    assert "0.0500 below its float network's" in choice.candidates[1].verdict
 
 
 def test_a_repair_without_any_candidate_above_the_floor_is_infeasible() -> None:

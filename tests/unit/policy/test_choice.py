@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,17 @@ def test_the_constraint_decides_before_the_objective() -> None:
     assert "accuracy 0.8400 is 0.0100 below the floor 0.8500" in verdicts["pow2-w4"]
     assert verdicts["pruned"] == "gateway: chosen, best accuracy of 1 that meet every limit"
     assert [c.chosen_for for c in choice.candidates] == [(), ("gateway",), (), ()]
+
+
+def test_what_lost_more_than_a_point_and_a_half_is_not_chosen_unless_the_target_asks_for_it() -> None:
+    kept = replace(candidate("kept", 0.90, 5.0, 2000), fp32_accuracy=0.91)
+    fallen = replace(candidate("fallen", 0.89, 1.0, 1000), fp32_accuracy=0.91)
+    target = TargetSpec(device_class="a", objective="bytes")
+    choice = choose([kept, fallen], [target])
+    assert [c.chosen.name for c in choice.classes if c.chosen] == ["kept"]
+    assert "0.0200 below its float network's, maxAccuracyDrop is 0.0150" in choice.candidates[1].verdict
+    asked = choose([kept, fallen], [replace(target, max_accuracy_drop=0.03)])
+    assert [c.chosen.name for c in asked.classes if c.chosen] == ["fallen"]
 
 
 def test_a_candidate_that_another_beats_in_everything_is_not_on_the_front() -> None:

@@ -92,7 +92,7 @@ EDITS: list[tuple[str, Callable[[pb.Model], object], str]] = [
     ("tensor index", lambda m: setattr(m.operators[3].linear, "weight", 99), "weight is not a tensor"),
     ("tensor type", lambda m: setattr(m.operators[3].linear, "bias", 0), "bias is INT8, not INT32"),
     ("payload size", lambda m: setattr(m.tensors[0], "inline", b"123"), "needs 768 bytes, not 3"),
-    ("packing", lambda m: setattr(m.tensors[0], "bits", 4), "neither dense nor packed"),
+    ("packing", lambda m: setattr(m.tensors[0], "bits", 4), "is dense and has 4 bits"),
     ("5 bits", lambda m: (setattr(m.tensors[0], "bits", 5), setattr(m.tensors[0], "encoding", 2)), "5-bit packing"),
     ("digest", lambda m: setattr(m.golden, "sha256", b"short"), "named by 5 bytes instead of 32"),
 ]

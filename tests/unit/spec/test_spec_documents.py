@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.spec import (
+    CascadeSpec,
     CompressionJobSpec,
     RecompressionPolicySpec,
     SpecError,
@@ -38,6 +39,7 @@ spec:
     - {name: int8, quantize: {scheme: integer, weightBits: 8}}
     - {name: int8-pruned, prune: {macsFraction: 0.5, epochs: 1}}
     - {name: pow2-w4, quantize: {scheme: power-of-two, weightBits: 4}}
+    - {name: rules, rules: {rules: 16, trees: 1, depth: 8, cascade: {mostDrop: 0.01, leastAnswered: 0.6}}}
   benchmark: {warmup: 20, runs: 200, devices: 1}
   targets:
     - {deviceClass: gateway, accuracyFloor: 0.80, latencyP95Ms: 5.0, modelBytes: 200000, objective: accuracy}
@@ -97,10 +99,13 @@ def test_a_job_reads_with_its_values_and_defaults() -> None:
         "names": ["a", "b"],
         "deep": {"on": True, "none": None},
     }
-    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4"]
+    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4", "rules"]
     assert job.candidates[1].prune is not None
     assert job.candidates[1].quantize.weight_bits == 8
     assert job.candidates[2].quantize.scheme == "power-of-two"
+    assert job.candidates[2].rules is None
+    assert job.candidates[3].rules is not None
+    assert job.candidates[3].rules.cascade == CascadeSpec(most_drop=0.01, least_answered=0.6)
     assert job.targets[1].latency_p95_ms is None
     assert job.rollout.non_inferiority_margin == 0.05
 
@@ -172,6 +177,11 @@ def test_a_misspelt_word_is_named_by_line_and_key_with_the_nearest_known(
         ("modelName: fashion", 'modelName: "a b"', "spec.modelName", "letters, digits"),
         ('"workload:teacher"', '"workload.teacher"', "spec.teacher.entrypoint", "module:callable"),
         ("weightBits: 4", "weightBits: 5", "spec.candidates[2].quantize.weightBits", "8, 6, 4, 3, 2"),
+        ("weightBits: 4", "meanBits: 1.5", "spec.candidates[2].quantize.meanBits", "at least 2 and at most 8"),
+        ("weightBits: 4", "effort: heroic", "spec.candidates[2].quantize.effort", "normal, high"),
+        ("weightBits: 4", "training: {epochs: 0}", "spec.candidates[2].quantize.training.epochs", "at least 1"),
+        ("weightBits: 4", "meanBits: 3, weightBytes: 9", "spec.candidates[2].quantize", "not both"),
+        ("accuracyFloor: 0.80", "maxAccuracyDrop: 2", "spec.targets[0].maxAccuracyDrop", "at most 1"),
         ("name: pow2-w4", "name: int8", "spec.candidates", "two candidates are called 'int8'"),
         ('deviceClass: "*"', "deviceClass: gateway", "spec.targets", "two targets"),
         ("  seed: 7", "  modelName: again", "spec.modelName", "given twice"),

@@ -192,17 +192,14 @@ class _Work:
 
     def _renormalise(self, node: ir.BatchNorm, before: Tensor, now: Tensor) -> None:
         """Give batch norm the statistics with which its output has the mean and variance that it had."""
-        if not node.names[2] or not node.names[3]:
+        if node.fixed or not node.names[2] or not node.names[3]:
             return
         axes = [axis for axis in range(before.ndim) if axis != 1]
         ratio = ((now.var(dim=axes) + 1e-12) / (before.var(dim=axes) + 1e-12)).sqrt()
-        mean, variance = (self.model.get_buffer(name) for name in node.names[2:])
-        eps = getattr(self.model.get_submodule(node.names[2].rpartition(".")[0]), "eps", 1e-5)
-        middle = now.mean(dim=axes) - (before.mean(dim=axes) - mean) * ratio
-        node.shift = node.shift + mean * node.scale - middle * node.scale / ratio
-        node.scale = node.scale / ratio
-        mean.copy_(middle)
-        variance.copy_(((variance + eps) * ratio**2 - eps).clamp(min=0))
+        node.mean = now.mean(dim=axes) - (before.mean(dim=axes) - node.mean) * ratio
+        node.variance = ((node.variance + node.eps) * ratio**2 - node.eps).clamp(min=0)
+        self.model.get_buffer(node.names[2]).copy_(node.mean)
+        self.model.get_buffer(node.names[3]).copy_(node.variance)
 
 
 def _patches(layer: BlockLayer, x: Tensor) -> Tensor:

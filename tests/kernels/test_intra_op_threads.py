@@ -1,0 +1,120 @@
+"""Threads share large operators and give the bits that one thread gives."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_agent.errors import ConfigError
+from edge_agent.runtime import Engine, available_paths, load_model
+from tests.kernels.graphs import BuiltModel, GraphBuilder
+from tests.kernels.networks import mobilenet_v2, resnet8
+
+pytestmark = pytest.mark.kernels
+
+PATHS = available_paths()[:-1]
+LARGE = 1 << 19
+"""Multiplications from which an operator is shared (`kWorthSharing` in plan.cc)."""
+
+
+def load(model: BuiltModel, path: str, threads: int) -> Engine:
+    return load_model(model.data, model.blobs.__getitem__, path=path, threads=threads)
+
+
+def helpers() -> int:
+    """Threads of this process by the kernel's count."""
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+def large_model(seed: int) -> BuiltModel:
+    """A convolution of any kind and an add, each large enough to be shared, or a linear operator; sizes at random."""
+    rng = np.random.default_rng(seed)
+    builder = GraphBuilder(rng)
+    if rng.random() < 0.3:
+        features = int(rng.integers(300, 900))
+        return builder.finish(builder.linear(builder.input((features,)), LARGE // features + int(rng.integers(1, 300))))
+    channels, kernel, stride = int(rng.integers(5, 70)), int(rng.choice([1, 3])), int(rng.choice([1, 2]))
+    height, width = (int(rng.integers(kernel, 20)) for _ in range(2))
+    x = builder.input((height, width, channels))
+    window = ((kernel, kernel), (stride, stride), (kernel // 2,) * 4)
+    if rng.random() < 0.4:
+        x = builder.conv2d(x, channels, *window, groups=channels)
+    outputs = height * width * channels * kernel * kernel // stride**2
+    x = builder.conv2d(x, max(1, min(600, LARGE // outputs) + int(rng.integers(1, 40))), *window)
+    return builder.finish(builder.add(x, builder.clamp(x)))
+
+
+@given(seed=st.integers(0, 2**32), threads=st.integers(2, 5))
+@settings(max_examples=30, deadline=None)
+def test_any_number_of_threads_gives_the_same_bits(seed: int, threads: int) -> None:
+    model = large_model(seed)
+    for path in PATHS:
+        alone, crew = load(model, path, 1), load(model, path, threads)
+        activation = alone.graph.input_activation
+        x = np.random.default_rng(seed).integers(0, 256, activation.elements, dtype=np.uint8).tobytes()
+        assert crew.infer_batch(x * 3, raw=True) == alone.infer_batch(x * 3, raw=True)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("path", PATHS)
+def test_networks_on_threads_match_their_trace(path: str, threads: int) -> None:
+    for model in (resnet8(), mobilenet_v2(64)):
+        engine = load(model, path, threads)
+        x = bytes(range(256)) * (engine.graph.input_activation.elements // 256)
+        assert engine.infer_raw(x) == engine.trace(x, raw=True)[-1]
+
+
+def test_helpers_end_with_their_engine() -> None:
+    before = helpers()
+    engine = load(resnet8(), PATHS[0], 4)
+    engine.infer_raw(bytes(engine.graph.input_activation.elements))
+    assert helpers() == before + 3
+    del engine
+    assert helpers() == before
+
+
+def test_several_callers_take_turns_with_the_helpers() -> None:
+    engine = load(resnet8(), PATHS[0], 2)
+    size = engine.graph.input_activation.elements
+    inputs = [np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8).tobytes() for seed in range(3)]
+    expected = [engine.infer_raw(x) for x in inputs]
+    outputs: list[list[bytes]] = [[] for _ in inputs]
+
+    def work(index: int) -> None:
+        outputs[index] += [engine.infer_raw(inputs[index]) for _ in range(20)]
+
+    callers = [threading.Thread(target=work, args=(index,)) for index in range(len(inputs))]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert outputs == [[output] * 20 for output in expected]
+
+
+def test_a_forked_child_computes_alone() -> None:
+    engine = load(resnet8(), PATHS[0], 3)
+    x = bytes(engine.graph.input_activation.elements)
+    expected = engine.infer_raw(x)
+    child = multiprocessing.get_context("fork").Process(target=_expect_and_drop, args=([engine], x, expected))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+
+
+def _expect_and_drop(engines: list[Engine], x: bytes, expected: bytes) -> None:
+    is_same = engines[0].infer_raw(x) == expected
+    engines.clear()
+    os._exit(0 if is_same and helpers() == 1 else 1)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65])
+def test_a_number_of_threads_that_makes_no_sense_is_refused(threads: int) -> None:
+    with pytest.raises(ConfigError, match="engine threads"):
+        load(resnet8(), PATHS[0], threads)
