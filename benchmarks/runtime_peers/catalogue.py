@@ -23,6 +23,12 @@ NETWORKS = {
     "resnet8": Network("ResNet-8", (3, 32, 32), 12_501_632, 77_360),
     "mobilenet-v2": Network("MobileNetV2 1.0 224", (3, 224, 224), 300_774_272, 3_469_760),
 }
+# Single layers, for our own variants only: what skipped blocks and packed weights gain where they matter most.
+LAYERS = {
+    "pointwise-256": Network("4 pointwise 256x256 at 14x14", (256, 14, 14), 51_380_224, 262_144),
+    "linear-4096": Network("linear 4224x4096", (4224,), 17_301_504, 17_301_504),
+}
+MEASURED = NETWORKS | LAYERS
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Peer:
 
     Attributes:
         module: of `runtime_peers.peers`; converts networks and runs them.
-        precision: "int8", "fp32" or, of ours, "int4" (weights).
+        precision: "int8", "fp32" or, of ours, "int4" (weights) and "sparse" (int8, 75 % of the 4x4 blocks are zero).
         environment: the one of `environments.ENVIRONMENTS` that it runs in.
         path: of our engine, by name, empty for the best one; of others "no-tiles" or empty, see `tiles`.
     """
@@ -60,4 +66,5 @@ PEERS = {
 OWN = {
     OURS: Peer("espalier", "int8", "espalier"),
     "espalier-int4": Peer("espalier", "int4", "espalier"),
+    "espalier-sparse": Peer("espalier", "sparse", "espalier"),
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runtime_peers import environments
-from runtime_peers.catalogue import NETWORKS, Peer
+from runtime_peers.catalogue import MEASURED, Peer
 from runtime_peers.environments import BENCHMARKS, CACHE, REPOSITORY
 
 HERE = Path(__file__).parent
@@ -58,7 +58,7 @@ def _digest(network: str, peer: Peer) -> str:
     if peer.module == "espalier":
         requirements = ""
         sources += [file for pattern in OUR_CONVERTER for file in sorted(REPOSITORY.glob(pattern))]
-    parts = [requirements, repr(NETWORKS[network]), peer.precision, environments.tree_digest(sources)]
+    parts = [requirements, repr(MEASURED[network]), peer.precision, environments.tree_digest(sources)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

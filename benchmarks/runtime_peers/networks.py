@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runtime_peers.catalogue import NETWORKS
+from runtime_peers.catalogue import MEASURED
 
 SEED = 20
 
@@ -114,6 +114,11 @@ def mobilenet_v2() -> nn.Module:
     return Classifier(nn.Sequential(*blocks), 1280, 1000)
 
 
+def pointwise() -> nn.Module:
+    layers = [layer for _ in range(4) for layer in (nn.Conv2d(256, 256, 1, bias=False), nn.ReLU())]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 BUILDERS = {
     "mlp": mlp,
     "fc-autoencoder": fc_autoencoder,
@@ -121,6 +126,8 @@ BUILDERS = {
     "mobilenet-v1": mobilenet_v1,
     "resnet8": resnet8,
     "mobilenet-v2": mobilenet_v2,
+    "pointwise-256": pointwise,
+    "linear-4096": lambda: nn.Linear(4224, 4096, bias=False),
 }
 
 
@@ -146,8 +153,8 @@ def build(name: str) -> nn.Module:
 
 
 def check_size(name: str, model: nn.Module) -> None:
-    counted = count(model, NETWORKS[name].input_shape)
-    expected = (NETWORKS[name].macs, NETWORKS[name].weights)
+    counted = count(model, MEASURED[name].input_shape)
+    expected = (MEASURED[name].macs, MEASURED[name].weights)
     if counted != expected:
         raise ValueError(f"{name} has (MACs, weights) {counted}, expected {expected}")
 
@@ -174,7 +181,7 @@ def calibration_pixels(name: str, samples: int = 64) -> np.ndarray:
 
     So outputs differ between samples, yet every sample spans the whole range: some peers average ranges.
     """
-    shape = NETWORKS[name].input_shape
+    shape = MEASURED[name].input_shape
     rng = np.random.default_rng(SEED)
     share = rng.random((samples, *[1] * len(shape)))
     bright = rng.random((samples, *shape)) < share

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from runtime_peers import roofline
-from runtime_peers.catalogue import NETWORKS, OURS, OWN, PEERS
+from runtime_peers.catalogue import MEASURED, NETWORKS, OURS, OWN, PEERS
 
 Entry = dict[str, Any]
 MIB = 1 << 20
@@ -109,16 +109,19 @@ def _percentages(result: Entry) -> str:
 
 
 def _own(result: Entry) -> str:
-    """Our other variants and paths against our int8 on its best path."""
+    """Our other variants and paths against our int8 on its best path, on the networks and on single layers."""
     names = [name for name in _names(result, "one_thread") if name.partition("@")[0] in OWN and name != OURS]
+    measured = result["networks"] | result.get("layers", {})
     rows = []
     for name in names:
         cells = []
-        for entry in result["networks"].values():
+        for entry in measured.values():
             ours, other = (entry["one_thread"].get(key, {}).get("median_us") for key in (OURS, name))
             cells.append(f"{other / ours:.2f}" if ours and other else "-")
         rows.append([name, *cells])
-    return table(f"Time relative to {OURS} on its best path", ["", *_titles(result)], rows)
+    titles = [MEASURED[name].title for name in measured]
+    title = f"Time relative to {OURS} on its best path (espalier-sparse: 75 % of the 4x4 blocks are zero)"
+    return table(title, ["", *titles], rows)
 
 
 def _cold_start(result: Entry) -> str:
@@ -150,9 +153,9 @@ def _agreement(result: Entry) -> str:
 
 def _errors(result: Entry) -> str:
     errors = [f"{name}: {error}" for name, error in result["failed"].items()]
-    for network, entry in result["networks"].items():
+    for network, entry in (result["networks"] | result.get("layers", {})).items():
         for part in ("one_thread", "two_threads", "cold_start"):
-            failed = {name: row["error"] for name, row in entry[part].items() if row.get("error")}
+            failed = {name: row["error"] for name, row in entry.get(part, {}).items() if row.get("error")}
             errors += [f"{name}, {network}, {part}: {error}" for name, error in failed.items()]
     return "\n".join(["## What failed", *errors]) if errors else ""
 

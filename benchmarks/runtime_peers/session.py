@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime_peers import conversions, environments, measure, roofline
-from runtime_peers.catalogue import OURS, OWN, PEERS, Peer
+from runtime_peers.catalogue import LAYERS, OURS, OWN, PEERS, Peer
 from runtime_peers.conversions import ConversionError
 from runtime_peers.environments import RUNTIME_PACKAGES, BuildError
 from runtime_peers.measure import Candidate, Effort, WorkerError
@@ -52,7 +52,21 @@ def run(networks: Sequence[str], peer_names: Sequence[str], effort: Effort, say:
             "model_bytes": {c.name: conversions.model_bytes(c.folder, c.name in OWN) for c in whole},
         }
         result["networks"][network] = entry
+    result["layers"] = _layers(peers, pythons, one, effort, say)
     return result
+
+
+def _layers(
+    peers: dict[str, Peer], pythons: dict[str, Path], cpus: Sequence[int], effort: Effort, say: Say
+) -> dict[str, dict[str, Any]]:
+    """Our own variants of single layers."""
+    own = {name: peer for name, peer in peers.items() if name in OWN}
+    layers = {}
+    for layer in LAYERS if len(own) > 1 else ():
+        say(f"== {layer}")
+        candidates, refused = _convert(layer, own, pythons, say)
+        layers[layer] = {"one_thread": _plain(measure.compare(candidates, 1, cpus, effort, say)) | refused}
+    return layers
 
 
 def _build(peer_names: Sequence[str], say: Say) -> tuple[dict[str, Path], dict[str, str]]:

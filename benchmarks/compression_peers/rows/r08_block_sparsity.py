@@ -1,8 +1,71 @@
-"""Row 8: blocks of weights that are zero, and that the engine skips."""
+"""Row 8: blocks of weights that are zero, and that the engine skips.
+
+Three of the same sparsity: by magnitude with nothing that makes up for it, by the optimal brain surgeon without
+training, and that one after distillation under its mask. All three are judged by the engine with 8-bit weights.
+"""
 
 from __future__ import annotations
 
-from compression_peers.row import CNNS, Row
+from collections.abc import Iterator, Sequence
+
+from compression_peers.bench import Bench, Spent, Subject
+from compression_peers.results import Outcome, Results
+from compression_peers.row import CNNS, OURS, Check, Row, at_least, at_most
+from orchestrator.compression.prune.blocks import (
+    BlockPruning,
+    distill_sparse,
+    prune_blocks,
+    prune_blocks_by_magnitude,
+)
+from orchestrator.compression.recipe import Recipe
+
+SPARSITY, BLOCK_ROWS = 0.6, 4
+MAGNITUDE, UNTRAINED = "magnitude", "surgeon, untrained"
+EPOCHS = {"resnet8": 1, "ds-cnn": 5, "mlp": 6}
+LOST_AT_MOST = {"resnet8": 1.0, "ds-cnn": 1.5, "mlp": 1.0}
+SECONDS_AT_MOST = {"resnet8": 60, "ds-cnn": 180, "mlp": 60}  # of distillation
+
+
+def run(bench: Bench) -> Iterator[Outcome]:
+    for subject in bench.subjects(ROW.networks):
+        yield from _of(subject)
+
+
+def _of(subject: Subject) -> Iterator[Outcome]:
+    train, preprocessing = subject.data.splits.train, subject.data.preprocessing
+    common = {"preprocessing": preprocessing, "sparsity": SPARSITY, "block_rows": BLOCK_ROWS}
+    plain = prune_blocks_by_magnitude(subject.model, train, **common)
+    yield subject.quantized(ROW.number, MAGNITUDE, Recipe(), plain.model, publish=False)
+    pruning = Spent()
+    with pruning:
+        sparse = prune_blocks(subject.model, train, **common)
+    yield subject.quantized(ROW.number, UNTRAINED, Recipe(), sparse.model, before=pruning, publish=False)
+    distilling = Spent()
+    with distilling:
+        how = BlockPruning(epochs=EPOCHS[subject.network], seed=subject.seed)
+        distill_sparse(
+            sparse,
+            subject.model,
+            train,
+            how,
+            preprocessing=preprocessing,
+            on_progress=lambda done, message: subject.say(message),
+        )
+    yield subject.quantized(ROW.number, OURS, Recipe(), sparse.model, before=distilling)
+
+
+def judge(results: Results, networks: Sequence[str]) -> list[Check]:
+    checks = []
+    for network in networks:
+        checks.append(
+            at_most(f"{network}: points lost", results.lost(ROW.number, network, OURS), LOST_AT_MOST[network])
+        )
+        seconds = results.slowest(ROW.number, network, OURS)
+        checks.append(at_most(f"{network}: seconds of distillation", seconds, SECONDS_AT_MOST[network]))
+        lead = results.lead(ROW.number, network, UNTRAINED, MAGNITUDE)[0]
+        checks.append(at_least(f"{network}: points better than magnitude before it", lead, 10.0))
+    return checks
+
 
 ROW = Row(
     number=8,
@@ -12,4 +75,6 @@ ROW = Row(
         "before it 10 better than magnitude"
     ),
     networks=(*CNNS, "mlp"),
+    run=run,
+    judge=judge,
 )

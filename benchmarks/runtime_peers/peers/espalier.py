@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from runtime_peers.catalogue import LAYERS
 from runtime_peers.peers import SAMPLE_COUNT
 
 MODEL = "model.pb"
+SPARSITY = 0.75
 
 
 def convert(network: str, precision: str, folder: Path) -> None:
     from orchestrator.compression.pipeline import compress
-    from orchestrator.compression.recipe import Recipe
+    from orchestrator.compression.recipe import Recipe, Rounding
     from runtime_peers import networks
 
     pixels = networks.calibration_pixels(network)
     splits, model = _as_images(pixels, networks.build(network))
-    recipe = Recipe(weight_bits=4 if precision == "int4" else 8, calibration_count=len(pixels))
+    if precision == "sparse":
+        from orchestrator.compression.data import Preprocessing
+        from orchestrator.compression.prune.blocks import prune_blocks_by_magnitude
+
+        sparse = prune_blocks_by_magnitude(
+            model, splits.calibrate, preprocessing=Preprocessing.of(splits), sparsity=SPARSITY, block_rows=4
+        )
+        model = sparse.model
+    # A layer by itself is about time: there is nothing for compensated rounding to save.
+    rounding = Rounding.NEAREST if network in LAYERS else Rounding.AUTO
+    recipe = Recipe(weight_bits=4 if precision == "int4" else 8, rounding=rounding, calibration_count=len(pixels))
     artifact = compress(model, splits, recipe, name=network, max_accuracy_drop=None)  # speed alone is measured
     (folder / MODEL).write_bytes(artifact.model)
     for digest, blob in artifact.blobs.items():

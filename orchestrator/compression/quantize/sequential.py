@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -170,6 +170,7 @@ class _Walk:
         integers = quantize_weights(node, statistics, source, output, self.recipe, bits)
         if self.recipe.effort is Effort.HIGH and integers.relative_error > ERROR_THRESHOLD:
             learned = learn_rounding(node, integers, real_input, intended_input, bits)
+            learned = replace(learned, weight=learned.weight * (node.weight != 0).numpy())  # pruned weights stay 0
             integers = learned if fits_accumulator(learned.weight, source) else integers
         bias = node.bias
         if self.recipe.correct_bias:
