@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from edge_agent.runtime import limits
 from protos import model_pb2 as pb
 
 INPUT, OUTPUT_SOFTMAX_SCALE = 0, 1 / 256
@@ -403,6 +404,8 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
     bits = int(rng.choice([8, 8, 8, 6, 4, 3, 2]))
     has_bias = bool(rng.random() < 0.8)
     shared = ["add", "concat", "clamp", "table", "softmax", "layer_norm", "multiply", "constant", "select"]
+    if shape[-1] > limits.NORM_CHANNELS:
+        shared.remove("layer_norm")
     spatial = ["conv2d", "pointwise", "depthwise", "grouped", "conv2d", "max_pool", "average_pool", "global", "flatten"]
     spatial += ["permute", "reshape", "matmul", "matmul", "attention", "scale_channels"]
     kind = str(rng.choice([*shared, *(spatial if len(shape) == 3 else ["linear", "linear", "rule_table"] * 2)]))
