@@ -32,6 +32,7 @@ _VARINT_MAX = {
     FieldDescriptor.TYPE_UINT32: 2**32 - 1,
     FieldDescriptor.TYPE_SINT32: 2**32 - 1,
     FieldDescriptor.TYPE_BOOL: 1,
+    FieldDescriptor.TYPE_ENUM: 2**31 - 1,  # larger ones protobuf's table of names would cut to 32 bits
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import load_model, parse_model
+from edge_agent.runtime.wire import check_canonical
 from protos import model_pb2 as pb
 from tests.kernels.graphs import BuiltModel, GraphBuilder
 
@@ -130,6 +131,12 @@ def test_many_tiny_messages_are_refused_before_they_become_objects() -> None:
     started = time.monotonic()
     assert_refused(head + b"\x2a\x00" * 2_000_000, "more activations than the format allows")
     assert time.monotonic() - started < 5
+
+
+def test_an_enumeration_beyond_32_bits_is_not_cut_to_one_that_is_known() -> None:
+    dtype_int8_and_2_to_the_32 = b"\x10\x81\x80\x80\x80\x10"
+    with pytest.raises(ModelFormatError, match="does not fit its type"):
+        check_canonical(dtype_int8_and_2_to_the_32, pb.Activation.DESCRIPTOR)
 
 
 def test_a_claim_of_a_huge_map_allocates_nothing(built: BuiltModel) -> None:
