@@ -96,9 +96,8 @@ class QuantizedLayer(nn.Module):
         return self.accumulate(x, integers * per_row(scales, self.weight), shift)
 
     def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Channels last is the faster order for training on a CPU; the weight's order decides."""
-        order = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-        return self.node.accumulate(x, weight.contiguous(memory_format=order), bias)
+        """In torch's own order: channels last would train faster, but oneDNN's 1 x 1 weight gradients can crash in it."""
+        return self.node.accumulate(x, weight, bias)
 
     @torch.no_grad()
     def folded(self) -> tuple[Tensor, Tensor, Tensor]:

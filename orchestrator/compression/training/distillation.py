@@ -28,7 +28,7 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor, label
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
 from orchestrator.compression.training.augment import Views
-from orchestrator.compression.training.loop import OnProgress, Schedule, channels_last, minimise
+from orchestrator.compression.training.loop import OnProgress, Schedule, minimise
 from orchestrator.compression.training.objectives import Objective, distillation_loss
 from orchestrator.datasets.splits import Split
 
@@ -92,7 +92,7 @@ def distill(
         return (1 - extra_share) * known + extra_share * new
 
     student.train()
-    with channels_last(student), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         minimise(
             [parameter for parameter in student.parameters() if parameter.requires_grad],
