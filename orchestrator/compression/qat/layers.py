@@ -96,7 +96,7 @@ class QuantizedLayer(nn.Module):
         return self.accumulate(x, integers * per_row(scales, self.weight), shift)
 
     def accumulate(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """In torch's own order: channels last would train faster, but oneDNN's 1 x 1 weight gradients can crash in it."""
+        """In torch's own order: oneDNN's weight gradients of 1 x 1 layers can crash in channels last."""
         return self.node.accumulate(x, weight, bias)
 
     @torch.no_grad()
