@@ -7,25 +7,23 @@ after (evaluation, certificate) only looks at the result.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 from torch import nn
 
 from edge_agent.runtime import check_golden
 from orchestrator.compression.artifact import Artifact
-from orchestrator.compression.capture import capture
-from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
+from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.gate import ALLOWED_DROP, measure_loss, require_kept, require_labels_of
 from orchestrator.compression.golden import golden_vectors
 from orchestrator.compression.lower import lower
 from orchestrator.compression.lower.model import serialise
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune import Pruning, prune_and_recover
 from orchestrator.compression.qat import Checkpoints, train_quantized
-from orchestrator.compression.quantize import QuantizedGraph, quantize
+from orchestrator.compression.quantize import QuantizedGraph
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import Recipe
 from orchestrator.datasets.splits import Split, Splits
-
-OnProgress = Callable[[float, str], None]
 
 
 def compress(
@@ -76,24 +74,6 @@ def compress(
     if max_accuracy_drop is not None:
         require_kept(measure_loss(fp32, artifact, splits, preprocessing=preprocessing), max_accuracy_drop)
     return artifact
-
-
-def quantize_network(
-    model: nn.Module,
-    calibrate: Split,
-    recipe: Recipe,
-    *,
-    preprocessing: Preprocessing,
-    on_progress: OnProgress | None = None,
-) -> QuantizedGraph:
-    """Capture and quantize; the result can be simulated, and built into a model."""
-    require_samples(calibrate, what="calibration")
-    height, width, channels = calibrate.sample_shape
-    graph = capture(model, (channels, height, width))
-    samples = images_to_tensor(calibrate.inputs[: recipe.calibration_count], preprocessing)
-    pixels = preprocessing.table()
-    input_range = (float(pixels.min()), float(pixels.max()))
-    return quantize(graph, samples, recipe, input_range=input_range, on_progress=on_progress)
 
 
 def build(

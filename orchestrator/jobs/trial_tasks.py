@@ -12,7 +12,8 @@ from torch.nn import functional
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.evaluation import evaluate_network, predict_logits
-from orchestrator.compression.pipeline import compress, quantize_network
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import Rounding
 from orchestrator.datasets import Split, Splits
 from orchestrator.jobs.compression_tasks import pruned, put_artifact

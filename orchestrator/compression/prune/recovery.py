@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
 from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune.channels import prune_channels
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets.splits import Split
-
-OnProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

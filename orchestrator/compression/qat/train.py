@@ -14,14 +14,15 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from orchestrator.compression.capture import capture
 from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
 from orchestrator.compression.errors import RecipeError, TrainingError
 from orchestrator.compression.evaluation import predict_logits
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.qat.plans import trained_graph
-from orchestrator.compression.quantize.sequential import OnProgress, QuantizedGraph, part_of, quantize
+from orchestrator.compression.quantize.network import quantize_network
+from orchestrator.compression.quantize.sequential import QuantizedGraph, part_of
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.compression.training.loop import Schedule, one_cycle
 from orchestrator.compression.training.objectives import distillation_loss
@@ -80,7 +81,7 @@ def train_quantized(
     saved = checkpoints.latest() if checkpoints else None
     if saved is not None:
         recipe = saved.recipe  # bits that were chosen are not chosen again
-    start = starting_point(
+    start = quantize_network(
         model, calibrate, recipe, preprocessing=preprocessing, on_progress=part_of(on_progress, 0.0, _STARTING_SHARE)
     )
     network = QuantizedNetwork(start)
@@ -93,28 +94,6 @@ def train_quantized(
     )  # fmt: skip
     network.eval()
     return trained_graph(network)
-
-
-def starting_point(
-    model: nn.Module,
-    calibrate: Split,
-    recipe: Recipe,
-    *,
-    preprocessing: Preprocessing,
-    on_progress: OnProgress | None = None,
-) -> QuantizedGraph:
-    """`model` quantized without training: structure, bits and first grids. Not refused, however bad it is."""
-    require_samples(calibrate, what="calibration")
-    height, width, channels = calibrate.sample_shape
-    samples = images_to_tensor(calibrate.inputs[: recipe.calibration_count], preprocessing)
-    pixels = preprocessing.table()
-    return quantize(
-        capture(model, (channels, height, width)),
-        samples,
-        recipe,
-        input_range=(float(pixels.min()), float(pixels.max())),
-        on_progress=on_progress,
-    )
 
 
 @dataclass(frozen=True)

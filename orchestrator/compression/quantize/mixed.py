@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import BudgetError
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize.allocation import Option, allocate
 from orchestrator.compression.quantize.sensitivity import LayerSensitivity, measure_sensitivity
 from orchestrator.compression.recipe import Recipe
-
-OnProgress = Callable[[float, str], None]
 
 _LEAST_DEPTHWISE_BITS = 3  # without training, two ruin a depthwise layer
 

@@ -12,7 +12,7 @@ Dong, Yao, Gholami, Mahoney & Keutzer 2019, arXiv:1905.03696; Yao et al. 2021 (H
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,12 +20,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from orchestrator.compression.capture import ir
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize.grid import Grid, search_grid
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import quantize_weights
 from orchestrator.compression.recipe import WEIGHT_BITS, Recipe
-
-OnProgress = Callable[[float, str], None]
 
 SENSITIVITY_SAMPLES = 256
 _LEAST_PROBABILITY = 1e-30

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import DataError, QuantizationError, WeightError
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
 from orchestrator.compression.quantize.equalize import equalize
@@ -22,8 +22,6 @@ from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
 from orchestrator.compression.recipe import Effort, Recipe
-
-OnProgress = Callable[[float, str], None]
 
 _SENSITIVITY_SHARE = 0.7  # of the time, where bits are chosen first
 _MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice

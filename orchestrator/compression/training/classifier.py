@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
-from orchestrator.compression.training.loop import OnProgress, Schedule, minimise
+from orchestrator.compression.progress import OnProgress
+from orchestrator.compression.training.loop import Schedule, minimise
 from orchestrator.datasets.splits import Split
 
 

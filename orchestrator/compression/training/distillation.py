@@ -27,8 +27,9 @@ from torch.nn import functional
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.training.augment import Views
-from orchestrator.compression.training.loop import OnProgress, Schedule, minimise
+from orchestrator.compression.training.loop import Schedule, minimise
 from orchestrator.compression.training.objectives import Objective, distillation_loss
 from orchestrator.datasets.splits import Split
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.compression.errors import TrainingError
+from orchestrator.compression.progress import OnProgress
 
-OnProgress = Callable[[float, str], None]  # fraction done in 0..1, what is being done
 LossOfBatch = Callable[[Tensor], Tensor]  # sample indices, int64 [N], to a scalar loss
 
 

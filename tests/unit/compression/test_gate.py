@@ -24,7 +24,8 @@ from orchestrator.compression.errors import (
     WeightError,
 )
 from orchestrator.compression.gate import ALLOWED_DROP, Loss, measure_loss, require_believable_labels, require_kept
-from orchestrator.compression.pipeline import compress, quantize_network
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.refusal import hopeless_layers, nearest_plan, refusal
 from orchestrator.compression.quantize.sensitivity import LayerSensitivity
 from orchestrator.compression.recipe import QuantizedTraining, Recipe, Rounding

@@ -15,10 +15,11 @@ from orchestrator.compression.capture import capture
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import BudgetError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
-from orchestrator.compression.pipeline import build, compress, quantize_network
+from orchestrator.compression.pipeline import build, compress
 from orchestrator.compression.quantize import allocation
 from orchestrator.compression.quantize.allocation import Option, allocate
 from orchestrator.compression.quantize.mixed import mean_bits, with_bits
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.rounding import aimed_at, damped
 from orchestrator.compression.quantize.sensitivity import LayerSensitivity, measure_sensitivity
 from orchestrator.compression.recipe import QuantizedTraining, Recipe, Scheme

@@ -17,10 +17,11 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import CaptureError, DataError, QuantizationError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.lower.tensors import pack
-from orchestrator.compression.pipeline import build, compress, quantize_network
+from orchestrator.compression.pipeline import build, compress
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.quantize import quantize
 from orchestrator.compression.quantize.grid import Grid, grid_for_range, search_grid
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.rounding import damped, round_compensated, round_nearest, squared_error
 from orchestrator.compression.recipe import Recipe, Rounding, Scheme
 from orchestrator.datasets import Split, Splits

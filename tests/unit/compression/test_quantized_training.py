@@ -20,9 +20,9 @@ from orchestrator.compression.qat import Saved, train_quantized
 from orchestrator.compression.qat.grids import LearnedGrid
 from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.qat.plans import trained_graph
-from orchestrator.compression.qat.train import starting_point
 from orchestrator.compression.quantize import QuantizedGraph
 from orchestrator.compression.quantize.grid import Grid
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.plan import WeightedPlan
 from orchestrator.compression.recipe import QuantizedTraining, Recipe, Rounding, Scheme
 from orchestrator.datasets import Splits
@@ -72,7 +72,7 @@ def learned(
     graph = train_quantized(
         network, digits.train, digits.calibrate, recipe, preprocessing=preprocessing, checkpoints=kept
     )
-    trained = QuantizedNetwork(starting_point(network, digits.calibrate, recipe, preprocessing=preprocessing))
+    trained = QuantizedNetwork(quantize_network(network, digits.calibrate, recipe, preprocessing=preprocessing))
     assert kept.saved is not None
     load_checkpoint(trained, kept.saved.weights)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def test_two_bits_that_are_learned_keep_accuracy_and_stay_nearer_to_the_float_ne
     network = trained("residual")
     fp32 = evaluate_network(network, digits.certify, preprocessing=preprocessing).accuracy
     nearest = replace(two_bits(scheme), rounding=Rounding.NEAREST)
-    untrained = starting_point(network, digits.calibrate, nearest, preprocessing=preprocessing)
+    untrained = quantize_network(network, digits.calibrate, nearest, preprocessing=preprocessing)
     artifact = build(graph, digits.calibrate, name="digits", preprocessing=preprocessing, labels=digits.labels)
     assert evaluate(artifact, digits.certify).accuracy > fp32 - 0.03
     wanted = predict_logits(network, digits.certify.inputs, preprocessing).log_softmax(dim=1)
@@ -130,7 +130,7 @@ def test_training_that_has_not_begun_is_the_float_network_folded(
             norm.weight[::2] *= -1
             norm.running_var[1] *= 3
     recipe = Recipe(scheme=scheme, training=SHORT)
-    start = starting_point(network, digits.calibrate, recipe, preprocessing=preprocessing)
+    start = quantize_network(network, digits.calibrate, recipe, preprocessing=preprocessing)
     images = images_to_tensor(digits.choose.inputs, preprocessing)
     with torch.no_grad():
         wanted = network(images)
@@ -144,7 +144,7 @@ def test_training_that_has_not_begun_is_the_float_network_folded(
 def test_live_batch_norm_learns_its_statistics_and_is_folded_with_them(
     trained: Trained, digits: Splits, preprocessing: Preprocessing, scheme: Scheme
 ) -> None:
-    start = starting_point(trained("residual"), digits.calibrate, Recipe(scheme=scheme), preprocessing=preprocessing)
+    start = quantize_network(trained("residual"), digits.calibrate, Recipe(scheme=scheme), preprocessing=preprocessing)
     network = QuantizedNetwork(start).train()
     images = images_to_tensor(digits.train.inputs[:256], preprocessing) + 0.5  # another world than it was trained in
     with torch.no_grad():

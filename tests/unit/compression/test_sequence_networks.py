@@ -20,8 +20,9 @@ from orchestrator.compression.capture.views import View, contiguous, is_run, run
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
 from orchestrator.compression.errors import CaptureError, QuantizationError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
-from orchestrator.compression.pipeline import build, quantize_network
+from orchestrator.compression.pipeline import build
 from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.datasets import Splits
 from tests.unit.compression.sequence_networks import NETWORKS, VisionTransformer

@@ -12,9 +12,9 @@ from torch import nn
 
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
-from orchestrator.compression.pipeline import quantize_network
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.qat import train_quantized
+from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill

@@ -5,7 +5,7 @@ Batch norm stays live; with batch norm folded such training diverges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.errors import PruningError
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune.blocks.network import SparseNetwork, prune_blocks
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets.splits import Split
-
-OnProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
