@@ -33,6 +33,13 @@ void count_forks() {
 #endif
 }
 
+// What `top -H` and debuggers show.
+void name_this_thread() {
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), "espalier-crew");
+#endif
+}
+
 }  // namespace
 
 Crew::Crew(uint32_t threads) : threads_(threads), forks_((count_forks(), forks.load(std::memory_order_relaxed))) {
@@ -95,6 +102,7 @@ void Crew::meet() {
 }
 
 void Crew::serve(uint32_t index) {
+  name_this_thread();
   for (uint64_t seen = 0; await(seen); ++seen) {
     work_(context_, Share{index, threads_});
     meet();
