@@ -109,7 +109,7 @@ def _engine(subject: Subject, configuration: Configuration) -> Engine:
     model = _widths(subject).narrowed(shares)
     recipe = Recipe(scheme=scheme, weight_bits=bits, rounding=Rounding.NEAREST, calibration_count=4)
     splits = replace(subject.data.splits, calibrate=subject.data.splits.calibrate.take(slice(0, 4)))
-    return compress(model, splits, recipe, name=subject.network).load()
+    return compress(model, splits, recipe, name=subject.network, max_accuracy_drop=None).load()
 
 
 def _time_all(subject: Subject, models: Sequence[Timed]) -> None:
