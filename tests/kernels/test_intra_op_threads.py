@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from edge_agent.errors import ConfigError
 from edge_agent.runtime import Engine, available_paths, load_model
 from tests.kernels.graphs import BuiltModel, GraphBuilder
-from tests.kernels.networks import mobilenet_v2, resnet8
+from tests.kernels.networks import mlp, mobilenet_v2, resnet8
 
 pytestmark = pytest.mark.kernels
 
 PATHS = available_paths()[:-1]
-LARGE = 1 << 19
-"""Multiplications that are shared for certain (more than `kWorthSharing` in plan.cc)."""
+LARGE = (1 << 23) + (1 << 20)
+"""Multiplications that are shared for certain (more than `worth_helpers` of every path)."""
 
 
 def load(model: BuiltModel, path: str, threads: int) -> Engine:
@@ -45,26 +45,29 @@ def large_model(seed: int) -> BuiltModel:
     if rng.random() < 0.3:
         features = int(rng.integers(300, 900))
         return builder.finish(builder.linear(builder.input((features,)), LARGE // features + int(rng.integers(1, 300))))
-    channels, kernel, stride = int(rng.integers(5, 70)), int(rng.choice([1, 3])), int(rng.choice([1, 2]))
-    height, width = (int(rng.integers(kernel, 20)) for _ in range(2))
+    kernel, stride = ((1, 1), (3, 1), (3, 2))[rng.integers(3)]
+    channels, height, width = int(rng.integers(20, 70)), int(rng.integers(30, 48)), int(rng.integers(30, 48))
     x = builder.input((height, width, channels))
     window = ((kernel, kernel), (stride, stride), (kernel // 2,) * 4)
     if rng.random() < 0.4:
-        x = builder.conv2d(x, channels, *window, groups=channels)
+        x = builder.conv2d(x, channels, (kernel, kernel), (1, 1), window[2], groups=channels)
     outputs = height * width * channels * kernel * kernel // stride**2
-    x = builder.conv2d(x, max(1, min(600, LARGE // outputs) + int(rng.integers(1, 40))), *window)
+    x = builder.conv2d(x, max(1, LARGE // outputs + int(rng.integers(1, 40))), *window)
     return builder.finish(builder.add(x, builder.clamp(x)))
 
 
 @given(seed=st.integers(0, 2**32), threads=st.integers(2, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_any_number_of_threads_gives_the_same_bits(seed: int, threads: int) -> None:
     model = large_model(seed)
     for path in PATHS:
-        alone, crew = load(model, path, 1), load(model, path, threads)
+        before, alone, crew = helpers(), load(model, path, 1), load(model, path, threads)
         activation = alone.graph.input_activation
         x = np.random.default_rng(seed).integers(0, 256, activation.elements, dtype=np.uint8).tobytes()
         assert crew.infer_batch(x * 3, raw=True) == alone.infer_batch(x * 3, raw=True)
+        if path != "portable":  # whose products share nothing
+            assert helpers() - before == threads - 1
+        del crew
 
 
 @pytest.mark.parametrize("threads", [2, 3])
@@ -82,6 +85,13 @@ def test_helpers_end_with_their_engine() -> None:
     engine.infer_raw(bytes(engine.graph.input_activation.elements))
     assert helpers() == before + 3
     del engine
+    assert helpers() == before
+
+
+def test_a_small_network_starts_no_helpers() -> None:
+    before = helpers()
+    engine = load(mlp(), PATHS[0], 4)
+    engine.infer_raw(bytes(engine.graph.input_activation.elements))
     assert helpers() == before
 
 

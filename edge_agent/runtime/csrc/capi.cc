@@ -117,7 +117,7 @@ espalier_status espalier_session_create_threads(const espalier_model* model, siz
     return ESPALIER_OUT_OF_MEMORY;
   }
   try {
-    if (threads > 1) session->crew = std::make_unique<espalier::Crew>(static_cast<uint32_t>(threads));
+    if (threads > 1 && model->plan.is_worth_helpers()) session->crew = std::make_unique<espalier::Crew>(static_cast<uint32_t>(threads));
   } catch (const std::system_error&) {
     espalier_session_free(session);
     return ESPALIER_NO_THREADS;

@@ -60,7 +60,8 @@ int espalier_model_accepts_raw(const espalier_model* model);
 espalier_status espalier_session_create(const espalier_model* model, espalier_session** out);
 
 /* The same, and espalier_run shares large operators among `threads` threads, the caller being one of them: same bits, less time. The others
- * belong to the session, spin for 0.1 ms after a run and then sleep. In a child of fork the caller works alone. */
+ * belong to the session, spin for 0.1 ms after a run and then sleep. In a child of fork the caller works alone. So it does with a model so
+ * small that threads would only slow it down. */
 espalier_status espalier_session_create_threads(const espalier_model* model, size_t threads, espalier_session** out);
 void espalier_session_free(espalier_session* session);
 

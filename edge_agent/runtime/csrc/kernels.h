@@ -91,6 +91,7 @@ struct SequenceKernels;  // sequence_kernels.h
 struct Kernels {
   const char* name;
   bool (*is_supported)();
+  uint64_t worth_helpers;  // multiplications in shared operators from which several threads are faster than one
 
   // Whether `gemm` and `depthwise` multiply q rather than the stored byte q + 128: what the offset adds to a sum is then not in the bias.
   bool signed_products;

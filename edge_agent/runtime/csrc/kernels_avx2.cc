@@ -63,6 +63,7 @@ const SequenceKernels kSequence = {
 const Kernels kAvx2 = {
     "avx2",
     cpu_has_avx2,
+    uint64_t{1} << 21,
     false,
     {V::kLanes, V::kWideRun, V::kMaxBlocks, false},
     nullptr,

@@ -169,6 +169,7 @@ const SequenceKernels kSequence = {
 const Kernels kAvx512Vnni = {
     "avx512_vnni",
     cpu_has_avx512_vnni,
+    uint64_t{1} << 23,
     false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,

@@ -44,6 +44,7 @@ const SequenceKernels kSequence = {
 const Kernels kAvxVnni = {
     "avx_vnni",
     cpu_has_avx_vnni,
+    uint64_t{1} << 22,
     false,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,

@@ -26,6 +26,7 @@ struct V : VectorNeon {
 const Kernels kNeon = {
     "neon",
     cpu_has_neon,
+    uint64_t{1} << 20,
     true,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,

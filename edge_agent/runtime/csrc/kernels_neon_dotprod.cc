@@ -22,6 +22,7 @@ struct V : VectorNeon {
 const Kernels kNeonDotprod = {
     "neon_dotprod",
     cpu_has_neon_dotprod,
+    uint64_t{1} << 21,
     true,
     {V::kLanes, 4, V::kMaxBlocks, false},
     nullptr,

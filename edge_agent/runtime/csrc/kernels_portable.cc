@@ -194,6 +194,7 @@ void quantize_float(const float* x, float multiplier, int32_t zero_point, size_t
 const Kernels kPortable = {
     "portable",
     [] { return true; },
+    uint64_t{1} << 20,
     false,
     {1, kStepK, 1, true},
     gemm_scratch_bytes,

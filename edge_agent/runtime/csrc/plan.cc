@@ -44,15 +44,17 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
   PlanContext context{model, tensors, kernels, buffers_, std::vector<size_t>(model.activations.size()), {}, 0};
   plan_buffers(model, context);
   prepare_input(model, tensors, context);
+  uint64_t shareable_work = 0;
   for (const Operator& op : model.operators) {
     if (op.output == model.output) output_operator_ = outputs_.size();
     outputs_.push_back({context.maps[op.output], model.activations[op.output].elements(), op.name});
     steps_.push_back(make_step(context, op));
     if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
     is_shared_.push_back(steps_.back() && steps_.back()->shareable_work() >= kWorthSharing);
-    shares_any_ |= is_shared_.back();
+    if (is_shared_.back()) shareable_work += steps_.back()->shareable_work();
     ++context.step;
   }
+  is_worth_helpers_ = shareable_work >= kernels.worth_helpers;
   branches_ = Branches(model, context);
   output_scale_ = model.activations[model.output].scale;
   output_zero_point_ = model.activations[model.output].zero_point;
@@ -103,7 +105,7 @@ void Plan::prepare_input(const Model& model, const Tensors& tensors, const PlanC
 
 void Plan::run(uint8_t* arena, const uint8_t* input, bool raw, int8_t* output, Crew* crew) const {
   quantize(arena, input, raw);
-  if (crew == nullptr || !shares_any_) {
+  if (crew == nullptr) {
     for (size_t i = 0; i < steps_.size(); ++i) {
       if (!branches_.skips(i, arena)) run_step(i, arena);
     }

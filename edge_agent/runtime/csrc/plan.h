@@ -22,6 +22,7 @@ class Plan {
   const char* path() const { return kernels_.name; }
   size_t arena_bytes() const { return arena_bytes_; }
   size_t constant_bytes() const { return constant_bytes_; }
+  bool is_worth_helpers() const { return is_worth_helpers_; }  // whether several threads are faster than one
   bool accepts_raw() const { return !raw_table_.empty(); }
   size_t input_elements() const { return input_elements_; }
   size_t operators() const { return steps_.size(); }
@@ -61,7 +62,7 @@ class Plan {
   std::vector<Output> outputs_;  // by operator
   Branches branches_;
   std::vector<bool> is_shared_;  // by operator: worth a meeting of threads
-  bool shares_any_ = false;
+  bool is_worth_helpers_ = false;
   size_t output_operator_ = 0;
   size_t arena_bytes_ = 0, constant_bytes_ = 0;
 
