@@ -27,6 +27,8 @@ _TRAIN = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # an actor of its own for each run
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    # User code finds its files where they lie beside it: in the working directory, not in a folder of Ray Train's.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
 _DRIVER = {

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from edge_agent.runtime import check_golden
+from edge_agent.runtime.graph import Linear, RuleTable, Select
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.training.classifier import train_classifier
@@ -24,7 +25,7 @@ from orchestrator.jobs.cluster import EmbeddedCluster
 from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
 from orchestrator.records import JobState
 from orchestrator.store import Session
-from protos import fleet_pb2
+from protos import fleet_pb2, model_pb2
 from tests.job_plane import WORKLOAD, JobPlane, job_plane, small_cluster, spec
 from tests.unit.compression.onnx_files import exported
 
@@ -102,6 +103,26 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     again = await plane.submit(spec(candidates=candidates, rollout={"auto": False}))
     assert (await plane.end_of(again)).chosen == job.chosen
     assert await plane.stages(again) == []  # every stage was there already, the certificate too
+
+
+async def test_a_job_makes_block_sparse_networks_rules_and_cascades(plane: JobPlane) -> None:
+    anything_goes = {"fidelityFloor": 0.0, "cascade": {"mostDrop": 1.0, "leastAnswered": 0.0}}
+    candidates = [
+        {"name": "sparse", "prune": {"blockSparsity": 0.5}},
+        {"name": "rules", "rules": {"fidelityFloor": 0.0}},
+        {"name": "cascade", "rules": anything_goes},
+    ]
+    job_id = await plane.submit(spec(candidates=candidates, targets=[{"deviceClass": "gateway", "maxAccuracyDrop": 1}]))
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    engines = {candidate.name: plane.engine(candidate.model_digest) for candidate in job.candidates}
+    kinds = {name: {type(op.kind) for op in engine.graph.operators} for name, engine in engines.items()}
+    assert RuleTable not in kinds["sparse"]
+    sparse = model_pb2.Model.FromString(plane.blob(job.candidates[0].model_digest))
+    assert any(tensor.encoding == model_pb2.BLOCK_SPARSE for tensor in sparse.tensors)
+    assert RuleTable in kinds["rules"]
+    assert Linear not in kinds["rules"]
+    assert {RuleTable, Select, Linear} <= kinds["cascade"]
 
 
 @pytest.mark.slow

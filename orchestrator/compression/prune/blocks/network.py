@@ -23,6 +23,7 @@ from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.blocks.allocation import Offer, allocate
 from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
+from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS
 from orchestrator.datasets.splits import Split
 
 CALIBRATION_COUNT = 256
@@ -121,7 +122,8 @@ class _Work:
         self.graph = trace(self.model, (channels, height, width))
         self.layers = block_layers(self.graph, block_rows=block_rows)
         if not self.layers:
-            raise PruningError("no layer can be sparse: none without groups has a multiple of four inputs")
+            what = f"none without groups has a multiple of four inputs, {MAX_ROW_INPUTS} at most"
+            raise PruningError(f"no layer can be sparse: {what}")
         self.samples = images_to_tensor(split.inputs[:CALIBRATION_COUNT], preprocessing).to(torch.float64)
         self.inputs = self._inputs_of_layers()
         self.answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
