@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,30 +25,10 @@ from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
 from orchestrator.records import JobState
 from orchestrator.store import Session
 from protos import fleet_pb2, model_pb2
-from tests.job_plane import WORKLOAD, JobPlane, job_plane, small_cluster, spec
+from tests.job_plane import WORKLOAD, JobPlane, spec
 from tests.unit.compression.onnx_files import exported
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("jobs")
-
-
-@pytest.fixture(scope="module")
-def cluster(data_dir: Path) -> Iterator[EmbeddedCluster]:
-    """One head for all tests of this file, as successive jobs of one control plane have."""
-    cluster = small_cluster(data_dir)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-async def plane(data_dir: Path, cluster: EmbeddedCluster) -> AsyncIterator[JobPlane]:
-    async with job_plane(data_dir) as plane:
-        yield plane
 
 
 EPOCHS = 30  # of the teacher, where a test strikes in the middle of its training
@@ -105,6 +84,7 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     assert await plane.stages(again) == []  # every stage was there already, the certificate too
 
 
+@pytest.mark.slow
 async def test_a_job_makes_block_sparse_networks_rules_and_cascades(plane: JobPlane) -> None:
     anything_goes = {"fidelityFloor": 0.0, "cascade": {"mostDrop": 1.0, "leastAnswered": 0.0}}
     candidates = [
@@ -125,7 +105,6 @@ async def test_a_job_makes_block_sparse_networks_rules_and_cascades(plane: JobPl
     assert {RuleTable, Select, Linear} <= kinds["cascade"]
 
 
-@pytest.mark.slow
 async def test_a_job_takes_its_teacher_from_an_onnx_file_as_it_is_and_compresses_it(
     plane: JobPlane, tmp_path: Path
 ) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from orchestrator.jobs.cluster import EmbeddedCluster
 from orchestrator.records import JobState
 from tests.agents import agent_config, running_agent
-from tests.job_plane import JobPlane, job_plane, small_cluster, spec
+from tests.job_plane import JobPlane, spec
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -22,25 +20,6 @@ SEARCH = {
     "budget": 600,
     "space": {"weightBits": [8, 4], "meanBits": [3.5], "macsFractions": [1.0, 0.6], "epochs": 1},
 }
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("search")
-
-
-@pytest.fixture(scope="module")
-def cluster(data_dir: Path) -> Iterator[EmbeddedCluster]:
-    cluster = small_cluster(data_dir)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-async def plane(data_dir: Path, cluster: EmbeddedCluster) -> AsyncIterator[JobPlane]:
-    async with job_plane(data_dir) as plane:
-        yield plane
 
 
 def searching(*targets: dict[str, object], seed: int = 7) -> str:
