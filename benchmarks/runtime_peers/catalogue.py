@@ -49,6 +49,7 @@ class Peer:
 
 
 OURS = "espalier-int8"
+TILE_PATH = "amx_int8"  # of our engine: the one that has more than vectors
 
 PEERS = {
     "litert-int8": Peer("litert", "int8", "litert"),

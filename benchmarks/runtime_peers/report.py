@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from runtime_peers import roofline
-from runtime_peers.catalogue import MEASURED, NETWORKS, OURS, OWN, PEERS
+from runtime_peers.catalogue import MEASURED, NETWORKS, OURS, OWN, PEERS, TILE_PATH
 
 Entry = dict[str, Any]
 MIB = 1 << 20
@@ -60,7 +60,7 @@ def table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> s
 
 
 def _names(result: Entry, part: str) -> list[str]:
-    """Rows in the catalogue's order: ours, peers, then our narrower paths."""
+    """Rows in the catalogue's order: ours, peers, then our other paths."""
     seen = {name for entry in result["networks"].values() for name in entry[part]}
     known = [name for name in OWN | PEERS if name in seen]
     return known + sorted(seen - set(known))
@@ -109,19 +109,34 @@ def _percentages(result: Entry) -> str:
 
 
 def _own(result: Entry) -> str:
-    """Our other variants and paths against our int8 on its best path, on the networks and on single layers."""
-    names = [name for name in _names(result, "one_thread") if name.partition("@")[0] in OWN and name != OURS]
+    """Paths against the best one that only has vectors, variants against int8 on the same path; layers too."""
     measured = result["networks"] | result.get("layers", {})
     rows = []
-    for name in names:
+    for name in _names(result, "one_thread"):
+        kind, _, path = name.partition("@")
         cells = []
         for entry in measured.values():
-            ours, other = (entry["one_thread"].get(key, {}).get("median_us") for key in (OURS, name))
-            cells.append(f"{other / ours:.2f}" if ours and other else "-")
-        rows.append([name, *cells])
+            medians = {key: row["median_us"] for key, row in entry["one_thread"].items() if "median_us" in row}
+            base = _base(kind, path, entry["one_thread"])
+            cells.append(
+                f"{medians[name] / medians[base]:.2f}" if base != name and {base, name} <= medians.keys() else "-"
+            )
+        if kind in OWN and set(cells) != {"-"}:
+            rows.append([name, *cells])
     titles = [MEASURED[name].title for name in measured]
-    title = f"Time relative to {OURS} on its best path (espalier-sparse: 75 % of the 4x4 blocks are zero)"
+    title = (
+        f"Time relative to {OURS}: a path to the best one without tiles, a variant to the same path "
+        "(espalier-sparse: 75 % of the 4x4 blocks are zero)"
+    )
     return table(title, ["", *titles], rows)
+
+
+def _base(kind: str, path: str, entry: Entry) -> str:
+    """The row that a row of ours is compared with, which may be the row itself."""
+    if kind != OURS:
+        return f"{OURS}@{path}" if path else OURS
+    has_tiles = entry.get(OURS, {}).get("engine_path") == TILE_PATH
+    return next(name for name in entry if name.startswith(f"{OURS}@")) if has_tiles else OURS
 
 
 def _cold_start(result: Entry) -> str:

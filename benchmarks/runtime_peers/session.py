@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from runtime_peers import conversions, environments, measure, roofline
-from runtime_peers.catalogue import LAYERS, OURS, OWN, PEERS, Peer
+from runtime_peers.catalogue import LAYERS, OURS, OWN, PEERS, TILE_PATH, Peer
 from runtime_peers.conversions import ConversionError
 from runtime_peers.environments import RUNTIME_PACKAGES, BuildError
 from runtime_peers.measure import Candidate, Effort, WorkerError
@@ -32,7 +32,7 @@ def run(networks: Sequence[str], peer_names: Sequence[str], effort: Effort, say:
         for name, peer in (OWN | PEERS).items()
         if name in peer_names and peer.environment in pythons and (peer.path != NO_TILES or cpu_has_tiles())
     }
-    peers |= _narrower_paths(peers, pythons)
+    peers |= _other_paths(peers, pythons)
     result: dict[str, Any] = {
         "time_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "cpu": roofline.cpu_name(),
@@ -44,7 +44,7 @@ def run(networks: Sequence[str], peer_names: Sequence[str], effort: Effort, say:
     for network in networks:
         say(f"== {network}")
         candidates, refused = _convert(network, peers, pythons, say)
-        whole = [candidate for candidate in candidates if "@" not in candidate.name]  # narrower paths need no more
+        whole = [candidate for candidate in candidates if "@" not in candidate.name]  # other paths need no more
         entry: dict[str, Any] = {
             "one_thread": _plain(measure.compare(candidates, 1, one, effort, say)) | refused,
             "two_threads": _plain(measure.compare(whole, 2, two, effort, say)) if len(two) == 2 else {},
@@ -60,7 +60,7 @@ def _layers(
     peers: dict[str, Peer], pythons: dict[str, Path], cpus: Sequence[int], effort: Effort, say: Say
 ) -> dict[str, dict[str, Any]]:
     """Our own variants of single layers."""
-    own = {name: peer for name, peer in peers.items() if name in OWN}
+    own = {name: peer for name, peer in peers.items() if name.partition("@")[0] in OWN}
     layers = {}
     for layer in LAYERS if len(own) > 1 else ():
         say(f"== {layer}")
@@ -82,13 +82,16 @@ def _build(peer_names: Sequence[str], say: Say) -> tuple[dict[str, Path], dict[s
     return pythons, {name: errors[environment] for name, environment in wanted.items() if environment in errors}
 
 
-def _narrower_paths(peers: dict[str, Peer], pythons: dict[str, Path]) -> dict[str, Peer]:
-    """Our engine once more for every compiled path but the best, as rows of their own."""
+def _other_paths(peers: dict[str, Peer], pythons: dict[str, Path]) -> dict[str, Peer]:
+    """Our int8 once more for every compiled path but the best; where that uses tiles, all variants on the next one."""
     if OURS not in peers:
         return {}
-    paths = environments.engine_paths(pythons[peers[OURS].environment])
-    compiled = [path for path in paths if path != "reference"]
-    return {f"{OURS}@{path}": Peer("espalier", "int8", "espalier", path) for path in compiled[1:]}
+    best, *others = environments.engine_paths(pythons[peers[OURS].environment])
+    own = {name: peer for name, peer in peers.items() if name in OWN}
+    rows = {f"{OURS}@{path}": replace(OWN[OURS], path=path) for path in others if path != "reference"}
+    if best == TILE_PATH:
+        rows |= {f"{name}@{others[0]}": replace(peer, path=others[0]) for name, peer in own.items()}
+    return rows
 
 
 def _roofline(cpu: int, say: Say) -> dict[str, float]:

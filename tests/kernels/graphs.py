@@ -448,8 +448,10 @@ def _random_operator(builder: GraphBuilder, x: int, *, by_shift: bool) -> int:
             return _random_matmul(builder, x, by_shift=by_shift)
         case "attention":
             heads = _random_divisor(rng, shape[2])
-            many_scores = heads * (shape[0] * shape[1]) ** 2 > 1 << 16
-            return builder.attention(x, 1 if many_scores else heads, by_shift=by_shift)
+            scores = (shape[0] * shape[1]) ** 2
+            if scores > 1 << 20:
+                return builder.clamp(x)
+            return builder.attention(x, heads if heads * scores <= 1 << 16 else 1, by_shift=by_shift)
         case "rule_table":
             trees = int(rng.choice([1, 1, 2, 5]))
             classes = int(rng.choice([1, 1, 3, 10, 65]))

@@ -38,6 +38,34 @@ def convolution_of_every_size(kernel: int) -> Iterator[BuiltModel]:
         yield builder.finish(builder.conv2d(x, int(rng.choice(SIZES[:26])), (kernel, kernel)))
 
 
+# Height, width, channels in and out, kernel, stride, padding, groups. Large enough to be worth tiles, with edges of all
+# kinds: rows that end within a tile, runs of K that divide unevenly or not at all, channels that leave lanes empty.
+LARGE = [
+    (9, 5, 60, 70, 1, 1, 0, 1),
+    (3, 3, 256, 200, 1, 1, 0, 1),
+    (2, 1, 400, 300, 1, 1, 0, 1),
+    (12, 17, 32, 48, 3, 1, 1, 1),
+    (7, 33, 24, 16, 3, 1, 1, 1),
+    (17, 17, 64, 33, 1, 2, 0, 1),
+    (16, 31, 20, 40, 5, 2, 2, 1),
+    (11, 19, 68, 24, 1, 1, 0, 1),
+    (16, 16, 128, 128, 3, 1, 1, 2),
+    (40, 3, 3, 64, 3, 1, 1, 1),
+    (25, 40, 5, 17, 3, 1, 0, 1),
+]
+
+
+def large_convolution(shape: tuple[int, ...], *, by_shift: bool) -> BuiltModel:
+    """Between pointwise neighbours, whose maps have a border where the middle one wants it."""
+    height, width, channels_in, channels_out, kernel, stride, pad, groups = shape
+    builder = GraphBuilder(np.random.default_rng(shape))
+    x = builder.conv2d(builder.input((height, width, 8)), channels_in, (1, 1))
+    window = ((kernel, kernel), (stride, stride), (pad,) * 4)
+    x = builder.conv2d(x, channels_out, *window, groups=groups, by_shift=by_shift)
+    x = builder.conv2d(x, 64, (1, 1), by_shift=by_shift)
+    return builder.finish(builder.conv2d(x, 64, (3, 3), (1, 1), (1, 1, 1, 1), groups=64))
+
+
 class ExtremeBuilder(GraphBuilder):
     """Every zero point and every weight is one given value."""
 

@@ -93,8 +93,9 @@ def test_blocks_are_skipped_where_few_are_stored_and_computed_where_most_are(pat
         return weight_bytes(builder.finish(builder.conv2d(builder.input((14, 14, 256), raw=False), 256, (1, 1))), path)
 
     dense = 256 * 256
-    assert bytes_at(0.25) < 0.4 * dense
-    assert bytes_at(0.98) > dense
+    few, most = (0.1, 0.25) if path == "amx_int8" else (0.25, 0.98)  # tiles compute faster, and skip as fast as vectors
+    assert bytes_at(few) < 0.4 * dense
+    assert bytes_at(most) > dense
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -36,6 +40,8 @@ unsigned saved_state() {
 constexpr unsigned kAvxState = 0x6;      // XMM and YMM
 constexpr unsigned kAvx512State = 0xE6;  // and opmask, upper ZMM, ZMM16-31
 
+constexpr unsigned kTileState = 0x60000;  // tiles and their configuration
+
 bool saves(unsigned state) { return (saved_state() & state) == state; }
 
 }  // namespace
@@ -52,6 +58,21 @@ bool cpu_has_avx512_vnni() {
   const bool has_f_bw_vl_dq = bit(r.b, 16) && bit(r.b, 30) && bit(r.b, 31) && bit(r.b, 17);
   const bool has_vbmi_vnni = bit(r.c, 1) && bit(r.c, 11);
   return cpu_has_avx2() && saves(kAvx512State) && has_f_bw_vl_dq && has_vbmi_vnni;
+}
+
+// Linux saves the state of tiles, 8 KB, only for processes that ask; others die at the first tile. Threads and children inherit it.
+bool cpu_has_amx_int8() {
+#if defined(ESPALIER_EMULATED_TILES)
+  return cpu_has_avx512_vnni();
+#elif defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  const unsigned d = cpuid(7, 0).d;
+  const bool has_tile_and_int8 = bit(d, 24) && bit(d, 25);
+  return cpu_has_avx512_vnni() && has_tile_and_int8 && saves(kTileState) &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 #elif defined(__aarch64__)
 #if defined(__linux__)

@@ -124,6 +124,7 @@ extern const Kernels kPortable;
 extern const Kernels kAvx2;
 extern const Kernels kAvxVnni;
 extern const Kernels kAvx512Vnni;
+const Kernels& amx_int8();  // kAvx512Vnni with another matrix product
 #elif defined(__aarch64__)
 extern const Kernels kNeon;
 extern const Kernels kNeonDotprod;

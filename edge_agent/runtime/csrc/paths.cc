@@ -6,6 +6,7 @@ namespace espalier {
 const std::vector<const Kernels*>& built_paths() {
   static const std::vector<const Kernels*> paths{
 #if defined(__x86_64__)
+      &amx_int8(),
       &kAvx512Vnni,
       &kAvxVnni,
       &kAvx2,

@@ -43,6 +43,35 @@ class Gemm {
     }
   }
 
+  // Sums, biases included, of MR neighbouring pixels to stored bytes; `out` is that of channel n0. Pixels whose channels together fill a vector
+  // are narrowed and stored at once.
+  template <int MR, int NB>
+  void finish_tile(I (&acc)[MR][NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
+    constexpr int kTogether = NB < 4 && 4 % NB == 0 ? 4 / NB : 1, kWhole = MR / kTogether * kTogether;
+    requantizer_.template round_pixels<MR>(acc, g_.channel + n0);
+    if constexpr (kTogether > 1) {
+      if (g_.n == NB * V::kLanes && g_.out_m_stride == g_.n) {
+        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += kTogether) {
+          const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
+          V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
+        }
+        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
+        return;
+      }
+    }
+    if constexpr (V::kLanes == 8 && NB == 2) {  // or two pixels are narrowed at once and stored apart
+      if (channels == NB * V::kLanes) {
+        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += 2) {
+          const I both = V::in_order(requantizer_.narrow(acc[m][0], acc[m][1], acc[m + 1][0], acc[m + 1][1]));
+          V::store_halves(out + m * g_.out_m_stride, out + (m + 1) * g_.out_m_stride, both);
+        }
+        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
+        return;
+      }
+    }
+    ESPALIER_UNROLL for (int m = 0; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
+  }
+
  private:
   // A group of blocks over all pixels.
   template <int NB>
@@ -155,34 +184,6 @@ class Gemm {
       ++next.i;
     }
     return held;
-  }
-
-  // Neighbouring pixels whose channels together fill a vector are narrowed and stored at once.
-  template <int MR, int NB>
-  void finish_tile(I (&acc)[MR][NB], uint32_t n0, uint32_t channels, uint8_t* out) const {
-    constexpr int kTogether = NB < 4 && 4 % NB == 0 ? 4 / NB : 1, kWhole = MR / kTogether * kTogether;
-    requantizer_.template round_pixels<MR>(acc, g_.channel + n0);
-    if constexpr (kTogether > 1) {
-      if (g_.n == NB * V::kLanes && g_.out_m_stride == g_.n) {
-        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += kTogether) {
-          const auto v = [&](int i) { return acc[m + i / NB][i % NB]; };
-          V::store(out + m * g_.out_m_stride, V::in_order(requantizer_.narrow(v(0), v(1), v(2), v(3))), V::kBytes);
-        }
-        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
-        return;
-      }
-    }
-    if constexpr (V::kLanes == 8 && NB == 2) {  // or two pixels are narrowed at once and stored apart
-      if (channels == NB * V::kLanes) {
-        ESPALIER_UNROLL for (int m = 0; m < kWhole; m += 2) {
-          const I both = V::in_order(requantizer_.narrow(acc[m][0], acc[m][1], acc[m + 1][0], acc[m + 1][1]));
-          V::store_halves(out + m * g_.out_m_stride, out + (m + 1) * g_.out_m_stride, both);
-        }
-        ESPALIER_UNROLL for (int m = kWhole; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
-        return;
-      }
-    }
-    ESPALIER_UNROLL for (int m = 0; m < MR; ++m) store<NB>(acc[m], channels, out + m * g_.out_m_stride);
   }
 
   // One pixel, or a linear operator at batch 1: bound by loading weights, if there are enough sums to hide the latency of a dot product.
