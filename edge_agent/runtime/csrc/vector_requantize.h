@@ -64,6 +64,10 @@ class Requantizer {
   void round_channel(I (&acc)[N], size_t channel) const {
     if (!is_shift_) {
       const typename V::F multiplier = V::set1_float(multiplier_[channel]);
+      if (fits_int32_) {
+        ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = V::to_int(V::mul(V::to_float(acc[i]), multiplier));
+        return;
+      }
       ESPALIER_UNROLL for (int i = 0; i < N; ++i) acc[i] = V::to_int(V::min(V::mul(V::to_float(acc[i]), multiplier), high_));
       return;
     }

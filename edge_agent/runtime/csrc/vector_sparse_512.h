@@ -11,7 +11,7 @@ namespace {
 template <class V>
 struct Sparse512 : V {
   using I = __m512i;
-  static constexpr uint32_t kSparseVectors = 4;  // by 4 channels: 16 sums of 32 registers
+  static constexpr uint32_t kSparseVectors = 6;  // by 4 channels: 24 sums of 32 registers
 
   static I unpacklo32(I a, I b) { return _mm512_unpacklo_epi32(a, b); }
   static I unpackhi32(I a, I b) { return _mm512_unpackhi_epi32(a, b); }
