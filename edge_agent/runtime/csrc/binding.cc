@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -89,8 +90,9 @@ class Payloads {
   espalier_bytes fetch(size_t tensor, const uint8_t* sha256, uint64_t size_bytes) {
     nb::gil_scoped_acquire acquire;
     try {
-      views_.emplace_back(fetch_(tensor, nb::bytes(sha256, 32), size_bytes));
-      return views_.back().bytes();
+      view_.reset();  // the loader is done with the payload before this one
+      view_.emplace(fetch_(tensor, nb::bytes(sha256, 32), size_bytes));
+      return view_->bytes();
     } catch (...) {
       error_ = std::current_exception();
       return {nullptr, 0};
@@ -98,7 +100,7 @@ class Payloads {
   }
 
   nb::callable fetch_;
-  std::vector<View> views_;  // hold their buffers
+  std::optional<View> view_;  // holds its buffer
   std::exception_ptr error_;
 };
 

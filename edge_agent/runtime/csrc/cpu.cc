@@ -17,44 +17,55 @@ namespace espalier {
 namespace {
 
 struct Registers {
-  unsigned a, b, c, d;
+  unsigned a = 0, b = 0, c = 0, d = 0;
 };
 
-// Zeros where the leaf does not exist.
-Registers cpuid(unsigned leaf, unsigned subleaf) {
-  Registers r{};
-  if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
-  return r;
+// What the CPU says of itself, asked once: under a hypervisor each question takes some 50 us.
+struct Features {
+  Registers basic = ask(1, 0), extended = ask(7, 0), more = ask(7, 1);
+  unsigned saved_state = ask_saved_state();  // XCR0: which registers the operating system saves
+
+ private:
+  // Zeros where the leaf does not exist.
+  static Registers ask(unsigned leaf, unsigned subleaf) {
+    Registers r;
+    if (__get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d) == 0) return {};
+    return r;
+  }
+
+  // XGETBV exists where OSXSAVE is set.
+  unsigned ask_saved_state() const {
+    if (((basic.c >> 27) & 1) == 0) return 0;
+    unsigned low, high;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+  }
+};
+
+const Features& cpu() {
+  static const Features features;
+  return features;
 }
 
 bool bit(unsigned word, unsigned index) { return (word >> index) & 1; }
 
-// XCR0: which register state the operating system saves. Asked by XGETBV, which exists where OSXSAVE is set.
-unsigned saved_state() {
-  if (!bit(cpuid(1, 0).c, 27)) return 0;
-  unsigned low, high;
-  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return low;
-}
-
-constexpr unsigned kAvxState = 0x6;      // XMM and YMM
-constexpr unsigned kAvx512State = 0xE6;  // and opmask, upper ZMM, ZMM16-31
-
+constexpr unsigned kAvxState = 0x6;       // XMM and YMM
+constexpr unsigned kAvx512State = 0xE6;   // and opmask, upper ZMM, ZMM16-31
 constexpr unsigned kTileState = 0x60000;  // tiles and their configuration
 
-bool saves(unsigned state) { return (saved_state() & state) == state; }
+bool saves(unsigned state) { return (cpu().saved_state & state) == state; }
 
 }  // namespace
 
 bool cpu_has_avx2() {
-  const bool has_fma_and_avx = bit(cpuid(1, 0).c, 12) && bit(cpuid(1, 0).c, 28);
-  return saves(kAvxState) && has_fma_and_avx && bit(cpuid(7, 0).b, 5);
+  const bool has_fma_and_avx = bit(cpu().basic.c, 12) && bit(cpu().basic.c, 28);
+  return saves(kAvxState) && has_fma_and_avx && bit(cpu().extended.b, 5);
 }
 
-bool cpu_has_avx_vnni() { return cpu_has_avx2() && bit(cpuid(7, 1).a, 4); }
+bool cpu_has_avx_vnni() { return cpu_has_avx2() && bit(cpu().more.a, 4); }
 
 bool cpu_has_avx512_vnni() {
-  const Registers r = cpuid(7, 0);
+  const Registers& r = cpu().extended;
   const bool has_f_bw_vl_dq = bit(r.b, 16) && bit(r.b, 30) && bit(r.b, 31) && bit(r.b, 17);
   const bool has_vbmi_vnni = bit(r.c, 1) && bit(r.c, 11);
   return cpu_has_avx2() && saves(kAvx512State) && has_f_bw_vl_dq && has_vbmi_vnni;
@@ -66,8 +77,7 @@ bool cpu_has_amx_int8() {
   return cpu_has_avx512_vnni();
 #elif defined(__linux__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-  const unsigned d = cpuid(7, 0).d;
-  const bool has_tile_and_int8 = bit(d, 24) && bit(d, 25);
+  const bool has_tile_and_int8 = bit(cpu().extended.d, 24) && bit(cpu().extended.d, 25);
   return cpu_has_avx512_vnni() && has_tile_and_int8 && saves(kTileState) &&
          syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else

@@ -31,7 +31,7 @@ typedef struct espalier_bytes {
   size_t size;
 } espalier_bytes;
 
-/* Gives the payload of a tensor that is a blob; it must stay valid until espalier_model_load returns. */
+/* Gives the payload of a tensor that is a blob; it must stay valid until it is called again or espalier_model_load returns. */
 typedef espalier_bytes (*espalier_payload_fn)(void* context, size_t tensor, const uint8_t sha256[32], uint64_t size_bytes);
 
 /* Called with each operator's int8 output, in stored order. */

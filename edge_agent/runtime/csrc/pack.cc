@@ -1,5 +1,6 @@
 #include "pack.h"
 
+#include <cstdlib>
 #include <cstring>
 
 namespace espalier {
@@ -29,6 +30,27 @@ Aligned<T> reorder(const Aligned<T>& values, const std::vector<uint32_t>& order)
   return ordered;
 }
 
+// With KR known, a copy of KR bytes is one instruction.
+template <size_t KR>
+void pack_runs(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, GemmLayout layout, int8_t* packed) {
+  const uint32_t nr = layout.nr, blocks = (n + nr - 1) / nr;
+  const size_t steps = (k + KR - 1) / KR, piece = size_t{nr} * KR;
+  for (uint32_t first = 0, group; first < blocks; first += group) {
+    group = group_of_blocks(first, blocks, layout.max_blocks);
+    const uint32_t end = std::min((first + group) * nr, n);
+    for (uint32_t channel = first * nr; channel < end; ++channel) {
+      int8_t* base = packed + first * taps * steps * piece + (channel / nr - first) * piece + size_t{channel % nr} * KR;
+      const int8_t* run = w + size_t{channel} * taps * k;
+      for (size_t tap = 0; tap < taps; ++tap, run += k) {
+        int8_t* out = base + tap * steps * group * piece;
+        size_t i = 0;
+        for (; i + KR <= k; i += KR, out += group * piece) std::memcpy(out, run + i, KR);
+        std::memcpy(out, run + i, k - i);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 Aligned<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k, GemmLayout layout) {
@@ -37,21 +59,13 @@ Aligned<int8_t> pack_gemm(const int8_t* w, uint32_t n, uint32_t taps, uint32_t k
     taps = 1;
   }
   const uint32_t nr = layout.nr, kr = layout.kr, blocks = (n + nr - 1) / nr;
-  const size_t steps = (k + kr - 1) / kr, piece = size_t{nr} * kr;
-  Aligned<int8_t> packed(blocks * taps * steps * piece + kOverread, 0);
-  for (uint32_t first = 0, group; first < blocks; first += group) {
-    group = group_of_blocks(first, blocks, layout.max_blocks);
-    const uint32_t end = std::min((first + group) * nr, n);
-    for (uint32_t channel = first * nr; channel < end; ++channel) {
-      int8_t* base = packed.data() + first * taps * steps * piece + (channel / nr - first) * piece + size_t{channel % nr} * kr;
-      const int8_t* run = w + size_t{channel} * taps * k;
-      for (size_t tap = 0; tap < taps; ++tap, run += k) {
-        int8_t* out = base + tap * steps * group * piece;
-        size_t i = 0;
-        for (; i + kr <= k; i += kr, out += group * piece) std::memcpy(out, run + i, kr);
-        std::memcpy(out, run + i, k - i);
-      }
-    }
+  const size_t steps = (k + kr - 1) / kr;
+  Aligned<int8_t> packed(blocks * taps * steps * nr * kr + kOverread, 0);
+  switch (kr) {
+    case 2: pack_runs<2>(w, n, taps, k, layout, packed.data()); break;
+    case 4: pack_runs<4>(w, n, taps, k, layout, packed.data()); break;
+    case 16: pack_runs<16>(w, n, taps, k, layout, packed.data()); break;
+    default: std::abort();  // a path came without its line here
   }
   return packed;
 }

@@ -45,6 +45,19 @@ void unpack_row(const uint8_t* row, uint64_t row_bytes, uint64_t elements, uint3
   require(window == 0 && at == row_bytes, "a bit between two packed rows is set");
 }
 
+// In pieces whose sums fit 16 bits, which compilers turn into vectors.
+int64_t sum_of_magnitudes(const int8_t* values, uint64_t count) {
+  constexpr uint64_t kPiece = 256;
+  int64_t sum = 0;
+  for (uint64_t begin = 0; begin < count; begin += kPiece) {
+    const uint64_t end = std::min(begin + kPiece, count);
+    uint16_t piece = 0;
+    for (uint64_t i = begin; i < end; ++i) piece = static_cast<uint16_t>(piece + std::abs(static_cast<int>(values[i])));
+    sum += piece;
+  }
+  return sum;
+}
+
 }  // namespace
 
 Tensors::Tensors(const Model& model, const std::function<Bytes(uint32_t)>& payload) {
@@ -67,13 +80,14 @@ void Tensors::decode(const Model& model, uint32_t index, Bytes payload) {
   switch (t.dtype) {
     case DType::kInt8: {
       std::vector<int8_t>& values = int8_[index];
+      if (t.bits == 0 && !t.is_block_sparse()) {
+        const auto* dense = reinterpret_cast<const int8_t*>(payload.data);
+        values.assign(dense, dense + payload.size);
+        break;
+      }
       values.resize(t.elements());
       if (t.is_block_sparse()) {
         decode_blocks(t, payload, values.data());
-        break;
-      }
-      if (t.bits == 0) {
-        std::memcpy(values.data(), payload.data, payload.size);
         break;
       }
       const uint64_t row_bytes = t.row_bytes(), row_elements = t.row_elements();
@@ -119,13 +133,11 @@ void Tensors::check_operator(const Model& model, const Operator& op) const {
 void Tensors::check_weight(const Model& model, uint32_t weight, const std::optional<uint32_t>& bias, const Activation& x) const {
   const Tensor& t = model.tensors[weight];
   const uint64_t row_elements = t.row_elements();
+  const std::vector<int8_t>& values = int8_[weight];
+  const bool has_lowest = t.bits == 0 && std::memchr(values.data(), 0x80, values.size()) != nullptr;
+  require(!has_lowest, "a dense weight is -128");
   for (uint64_t row = 0; row < t.shape[0]; ++row) {
-    int64_t sum = 0;
-    for (uint64_t i = 0; i < row_elements; ++i) {
-      const int8_t w = int8_[weight][row * row_elements + i];
-      require(w != -128 || t.bits != 0, "a dense weight is -128");
-      sum += std::abs(static_cast<int>(w));
-    }
+    const int64_t sum = sum_of_magnitudes(values.data() + row * row_elements, row_elements);
     const int64_t magnitude = bias ? std::abs(static_cast<int64_t>(int32_[*bias][row])) : 0;
     require(sum * x.max_magnitude() + magnitude < limits::kAccumulator, "an accumulator can overflow");
   }
