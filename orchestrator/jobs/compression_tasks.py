@@ -18,7 +18,7 @@ from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.certificate import compare_paired, compare_worst_class
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
-from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.evaluation import evaluate, evaluate_network, predict_logits
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.prune.blocks import BlockPruning, prune_blocks_and_recover
@@ -158,19 +158,43 @@ def pruned(
     context: TaskContext, order: PruneOrder, network: nn.Module, splits: Splits, returned: RepairData | None
 ) -> nn.Module:
     """Without channels, with blocks of zeros, or both; trained back under the teacher after each."""
-    preprocessing = Preprocessing.of(splits)
-    teacher = load_network(order.teacher, context.control_plane()) if order.spec.epochs else None
-    if order.spec.macs_fraction is not None:
-        network = _narrower(context, order, network, teacher, splits, returned)
-    if order.spec.block_sparsity is None:
+    spec, learning, preprocessing = order.spec, order.learning, Preprocessing.of(splits)
+    teacher = answers = None
+    if spec.epochs:
+        teacher = load_network(order.teacher, context.control_plane())
+        answers = predict_logits(teacher, splits.train.inputs, preprocessing)
+    extra = returned.train if returned else None
+    blocks_begin = 0.1
+    if spec.macs_fraction is not None:
+        blocks_begin = 0.3 if spec.block_sparsity is not None else 0.5
+        network = prune_channels(
+            network, splits.train, preprocessing=preprocessing, macs_fraction=spec.macs_fraction, seed=order.seed
+        )
+        if teacher is not None:
+            distill(
+                network,
+                teacher,
+                splits.train,
+                preprocessing=preprocessing,
+                epochs=spec.epochs,
+                temperature=learning.temperature,
+                alpha=learning.alpha,
+                batch_size=learning.batch_size,
+                learning_rate=learning.learning_rate,
+                seed=order.seed,
+                answers=answers,
+                extra=extra,
+                on_progress=context.report.part(0.1, blocks_begin),
+            )
+    if spec.block_sparsity is None:
         return network
     blocks = BlockPruning(
-        sparsity=order.spec.block_sparsity,
-        block_rows=order.spec.block_rows,
-        epochs=order.spec.epochs,
-        temperature=order.learning.temperature,
-        alpha=order.learning.alpha,
-        batch_size=order.learning.batch_size,
+        sparsity=spec.block_sparsity,
+        block_rows=spec.block_rows,
+        epochs=spec.epochs,
+        temperature=learning.temperature,
+        alpha=learning.alpha,
+        batch_size=learning.batch_size,
         seed=order.seed,
     )
     return prune_blocks_and_recover(
@@ -179,44 +203,10 @@ def pruned(
         blocks,
         preprocessing=preprocessing,
         teacher=teacher,
-        extra=returned.train if returned else None,
-        on_progress=context.report.part(0.1, 0.5),
+        answers=answers,
+        extra=extra,
+        on_progress=context.report.part(blocks_begin, 0.5),
     ).model
-
-
-def _narrower(
-    context: TaskContext,
-    order: PruneOrder,
-    network: nn.Module,
-    teacher: nn.Module | None,
-    splits: Splits,
-    returned: RepairData | None,
-) -> nn.Module:
-    preprocessing = Preprocessing.of(splits)
-    assert order.spec.macs_fraction is not None
-    narrower = prune_channels(
-        network,
-        splits.train,
-        preprocessing=preprocessing,
-        macs_fraction=order.spec.macs_fraction,
-        seed=order.seed,
-    )
-    if teacher is not None:
-        distill(
-            narrower,
-            teacher,
-            splits.train,
-            preprocessing=preprocessing,
-            epochs=order.spec.epochs,
-            temperature=order.learning.temperature,
-            alpha=order.learning.alpha,
-            batch_size=order.learning.batch_size,
-            learning_rate=order.learning.learning_rate,
-            seed=order.seed,
-            extra=returned.train if returned else None,
-            on_progress=context.report.part(0.1, 0.5),
-        )
-    return narrower
 
 
 def put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:

@@ -19,6 +19,7 @@ from compression_peers.bench import Bench, Spent, Subject
 from compression_peers.networks import STUDENTS
 from compression_peers.results import Outcome, Results, lower_bound_95
 from compression_peers.row import Check, Row, above, at_least
+from orchestrator.compression.evaluation import predict_logits
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import Split
@@ -68,8 +69,21 @@ def _alone(split: Split, epochs: int) -> Training:
 
 def _taught(teacher: Subject, *, alpha: float) -> Training:
     return lambda student, common: distill(
-        student, teacher.model, teacher.data.splits.train, epochs=EPOCHS, alpha=alpha, **common
+        student,
+        teacher.model,
+        teacher.data.splits.train,
+        epochs=EPOCHS,
+        alpha=alpha,
+        answers=_answers(teacher),
+        **common,
     )
+
+
+def _answers(teacher: Subject) -> torch.Tensor:
+    """Its logits for all training images, which every student learns from."""
+    inputs, preprocessing = teacher.data.splits.train.inputs, teacher.data.preprocessing
+    key = ("answers", teacher.network, teacher.seed)
+    return teacher.bench.kept(key, lambda: predict_logits(teacher.model, inputs, preprocessing))
 
 
 def judge(results: Results, networks: Sequence[str]) -> list[Check]:

@@ -44,6 +44,7 @@ def distill(
     temperature: float = 4.0,
     alpha: float = 0.7,
     objective: Objective = Objective.KD,
+    answers: Tensor | None = None,
     views: Views | None = None,
     batch_size: int = 128,
     learning_rate: float = 0.05,
@@ -56,6 +57,7 @@ def distill(
 
     Args:
         alpha: weight of the soft part, 0..1; the labels have the rest, and are not read where it is 1.
+        answers: the teacher's logits for `split`, float32 [samples, classes], where several students need them.
         views: of the samples, drawn anew in every step and answered by the teacher; then only its answers count.
         extra: labelled samples learned from their labels alone.
         extra_share: how much of each batch they are.
@@ -71,9 +73,13 @@ def distill(
         )
     if views is not None and extra is not None:
         raise TrainingError("function matching asks the teacher alone; extra samples have labels that it does not know")
+    if answers is not None and len(answers) != len(split):
+        raise TrainingError(f"the teacher's {len(answers)} answers are not those to the {len(split)} samples")
     schedule = Schedule(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    answers = _Matching(teacher, views, temperature, seed) if views else None
-    soft = torch.empty(0) if views else predict_logits(teacher, split.inputs, preprocessing)
+    matching = _Matching(teacher, views, temperature, seed) if views else None
+    soft = answers if answers is not None else torch.empty(0)
+    if answers is None and matching is None:
+        soft = predict_logits(teacher, split.inputs, preprocessing)
     labels = labels_to_tensor(split.labels)
     extras = None
     if extra is not None:
@@ -81,8 +87,8 @@ def distill(
 
     def loss_of_batch(indices: Tensor) -> Tensor:
         images = images_to_tensor(split.inputs[indices.numpy()], preprocessing)
-        if answers is not None:
-            return answers.loss(student, images, labels[indices])
+        if matching is not None:
+            return matching.loss(student, images, labels[indices])
         if extras is None:
             return distillation_loss(student(images), soft[indices], labels[indices], temperature, alpha, objective)
         extra_images, extra_labels = extras.draw()

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import DataError, PreprocessingError, TrainingError
-from orchestrator.compression.evaluation import evaluate_network
+from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.training.augment import Views, mirrored, mixed, shifted
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
@@ -190,6 +190,24 @@ def test_a_teacher_with_other_classes_is_refused(digits: Splits, preprocessing: 
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     with pytest.raises(TrainingError, match="the student answers"):
         distill(small_network(4), teacher, digits.train, preprocessing=preprocessing, epochs=1)
+
+
+def test_answers_that_are_known_teach_as_those_that_are_asked_for(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    teacher, asking, told = trained("residual"), small_network(4), small_network(4)
+    told.load_state_dict(asking.state_dict())
+    answers = predict_logits(teacher, digits.train.inputs, preprocessing)
+    distill(asking, teacher, digits.train, preprocessing=preprocessing, epochs=1)
+    distill(told, teacher, digits.train, preprocessing=preprocessing, epochs=1, answers=answers)
+    assert all(torch.equal(asking.state_dict()[name], tensor) for name, tensor in told.state_dict().items())
+
+
+def test_answers_to_other_samples_are_refused(trained: Trained, digits: Splits, preprocessing: Preprocessing) -> None:
+    teacher = trained("residual")
+    answers = predict_logits(teacher, digits.choose.inputs, preprocessing)
+    with pytest.raises(TrainingError, match="answers are not those"):
+        distill(small_network(4), teacher, digits.train, preprocessing=preprocessing, epochs=1, answers=answers)
 
 
 def test_a_few_labelled_samples_repair_a_degraded_camera_without_forgetting_clean_images(

@@ -48,10 +48,13 @@ def prune_blocks_and_recover(
     *,
     preprocessing: Preprocessing,
     teacher: nn.Module | None = None,
+    answers: Tensor | None = None,
     extra: Split | None = None,
     on_progress: OnProgress | None = None,
 ) -> SparseNetwork:
     """Return a sparse copy of `model`, distilled on the labelled `split` from `teacher`, or from `model` itself.
+
+    `answers` and `extra` are those of `distill`.
 
     Raises:
         PruningError, CaptureError, WeightError, DataError, TrainingError: see `prune_blocks` and `distill`.
@@ -61,7 +64,14 @@ def prune_blocks_and_recover(
     )
     if pruning.epochs:
         distill_sparse(
-            sparse, teacher or model, split, pruning, preprocessing=preprocessing, extra=extra, on_progress=on_progress
+            sparse,
+            teacher or model,
+            split,
+            pruning,
+            preprocessing=preprocessing,
+            answers=answers,
+            extra=extra,
+            on_progress=on_progress,
         )
     return sparse
 
@@ -73,6 +83,7 @@ def distill_sparse(
     pruning: BlockPruning,
     *,
     preprocessing: Preprocessing,
+    answers: Tensor | None = None,
     extra: Split | None = None,
     on_progress: OnProgress | None = None,
 ) -> None:
@@ -89,6 +100,7 @@ def distill_sparse(
             batch_size=pruning.batch_size,
             learning_rate=pruning.learning_rate,
             seed=pruning.seed,
+            answers=answers,
             extra=extra,
             on_progress=on_progress,
         )
