@@ -20,7 +20,7 @@ uint32_t tiles_for(uint32_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
 // Steps of K in one tile: all tiles of a run must have the same. 0 where that would leave them nearly empty.
 uint32_t steps_of_tile(uint32_t steps) {
-  constexpr uint32_t kFewest = 4;
+  constexpr uint32_t kFewest = 3;
   for (uint32_t tiles = tiles_for(steps); steps / tiles >= kFewest; ++tiles) {
     if (steps % tiles == 0) return steps / tiles;
   }

@@ -50,8 +50,9 @@ Plan::Plan(Bytes bytes, const PayloadFunction& payload, const Kernels& kernels) 
     outputs_.push_back({context.maps[op.output], model.activations[op.output].elements(), op.name});
     steps_.push_back(make_step(context, op));
     if (steps_.back()) constant_bytes_ += steps_.back()->constant_bytes();
-    is_shared_.push_back(steps_.back() && steps_.back()->shareable_work() >= kWorthSharing);
-    if (is_shared_.back()) shareable_work += steps_.back()->shareable_work();
+    const uint64_t work = steps_.back() ? steps_.back()->shareable_work() : 0;
+    is_shared_.push_back(work >= kWorthSharing);
+    if (is_shared_.back()) shareable_work += work;
     ++context.step;
   }
   is_worth_helpers_ = shareable_work >= kernels.worth_helpers;
