@@ -1,8 +1,9 @@
 """Trains a quantized network under its float self, then fixes what was learned.
 
 It begins where quantization without training ends: grids and scales are calibrated, weights are the float ones. The
-loss is distillation from the float network (`training.distillation`), so with alpha 1 no labels are needed. Adam, since
-weights, scales and offsets have gradients of very different sizes: Kingma & Ba 2014, arXiv:1412.6980.
+loss is distillation from the float network (`training.distillation`), so with alpha 1 no labels are needed. Weights
+that pruning made 0 stay 0. Adam, since weights, scales and offsets have gradients of very different sizes: Kingma & Ba
+2014, arXiv:1412.6980.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.sequential import QuantizedGraph, part_of
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.compression.training.loop import Schedule, one_cycle
+from orchestrator.compression.training.masks import held, zeros_of
 from orchestrator.compression.training.objectives import distillation_loss
 from orchestrator.datasets.splits import Split
 
@@ -88,10 +90,9 @@ def train_quantized(
     if saved is not None:
         load_checkpoint(network, saved.weights)
     lesson = _Lesson(train, predict_logits(teacher or model, train.inputs, preprocessing), preprocessing)
-    _minimise(
-        network, lesson, training, saved.epochs_done if saved else 0, checkpoints,
-        part_of(on_progress, _STARTING_SHARE, 1.0),
-    )  # fmt: skip
+    epochs_done = saved.epochs_done if saved else 0
+    with held(network, zeros_of(network)):
+        _minimise(network, lesson, training, epochs_done, checkpoints, part_of(on_progress, _STARTING_SHARE, 1.0))
     network.eval()
     return trained_graph(network)
 

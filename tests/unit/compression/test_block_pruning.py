@@ -27,7 +27,7 @@ from orchestrator.compression.prune.blocks import (
     prune_blocks_by_magnitude,
 )
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
-from orchestrator.compression.recipe import Recipe
+from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.datasets import Splits
 from protos import model_pb2 as pb
 
@@ -92,13 +92,14 @@ def test_zeros_stay_zeros_through_distillation_quantization_and_on_the_device(
         weight = sparse.model.get_parameter(name)
         assert not weight[~mask].any()
         assert weight[mask].any()
-    for bits in (8, 4):
-        artifact = compress(sparse.model, digits, Recipe(weight_bits=bits), name="sparse")
+    trained_in_4_bits = Recipe(weight_bits=4, training=QuantizedTraining(epochs=1, batch_size=64))
+    for recipe in (Recipe(), Recipe(weight_bits=4), trained_in_4_bits):
+        artifact = compress(sparse.model, digits, recipe, name="sparse")
         message = pb.Model.FromString(artifact.model)
         encoded = {t.name: t for t in message.tensors if t.encoding == pb.BLOCK_SPARSE}
         assert {"pointwise.weight", "head.weight", "inner.weight"} & encoded.keys()
         for tensor in encoded.values():
-            assert tensor.bits == (0 if bits == 8 else bits)
+            assert tensor.bits == (0 if recipe.weight_bits == 8 else recipe.weight_bits)
         outputs = [load_model(artifact.model, artifact.blobs.__getitem__, path=p) for p in (None, "reference")]
         sample = digits.choose.inputs[:50].tobytes()
         assert outputs[0].infer_batch(sample, raw=True) == outputs[1].infer_batch(sample, raw=True)

@@ -5,18 +5,15 @@ Batch norm stays live; with batch norm folded such training diverges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from orchestrator.compression.data import Preprocessing
-from orchestrator.compression.errors import PruningError
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune.blocks.network import SparseNetwork, prune_blocks
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.masks import held
 from orchestrator.datasets.splits import Split
 
 
@@ -104,26 +101,3 @@ def distill_sparse(
             extra=extra,
             on_progress=on_progress,
         )
-
-
-@contextmanager
-def held(model: nn.Module, masks: dict[str, Tensor]) -> Iterator[None]:
-    """Masked weights are 0 and have no gradient; a 0 without gradient has no momentum and no decay, so it stays 0.
-
-    Raises:
-        PruningError: a mask does not fit its parameter.
-    """
-    handles = []
-    try:
-        for name, mask in masks.items():
-            parameter = model.get_parameter(name)
-            if parameter.shape != mask.shape:
-                raise PruningError(f"the mask of {name} is {tuple(mask.shape)}, the weight {tuple(parameter.shape)}")
-            with torch.no_grad():
-                parameter.mul_(mask)
-            hook = lambda gradient, mask=mask: gradient * mask  # noqa: E731
-            handles.append(parameter.register_hook(hook))  # type: ignore[no-untyped-call]
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
