@@ -4,8 +4,8 @@
    class time them operator by operator, which gives the class's latency table.
 2. *Seeds*: what quantization does to the answers (a divergence for each scheme and number of bits, without labels) and
    the anchors' losses add up to predictions; dynamic programming picks the front of those.
-3. *Trials*, some at a time as Ray tasks: the seeds, then what Optuna proposes. What is known before training to exceed
-   every target is not trained.
+3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What is known before training to
+   exceed every target is not trained.
 4. The best of the front for every target, and as many more points as are to be confirmed, go to the job's conclusion,
    which has them measured.
 
@@ -29,11 +29,11 @@ from orchestrator.jobs.conclusion import Made
 from orchestrator.jobs.search_seeds import predicted_parts
 from orchestrator.jobs.search_space import SearchSpace
 from orchestrator.jobs.stages import StageOutput
-from orchestrator.jobs.trial_judge import CONSTRAINTS, OBJECTIVES, TrialJudge
+from orchestrator.jobs.trial_judge import TrialJudge
 from orchestrator.policy.choice import choose
 from orchestrator.records import Candidate, Measurement
+from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import spread, worst_of
-from orchestrator.search.samplers import tpe
 from orchestrator.search.seeds import seeds
 from orchestrator.search.space import Configuration
 from orchestrator.search.study import Study, Trial
@@ -95,7 +95,7 @@ class ModelSearch:
         space = self._space.space
         study = Study(
             space,
-            tpe(space, objectives=OBJECTIVES, constraints=CONSTRAINTS, seed=self._seed),
+            AdditiveSampler(space, seed=self._seed),
             trials=self._spec.trials,
             seeds=[*anchors, *self._seeds(judge, anchors)],
             patience=self._spec.patience,

@@ -11,8 +11,6 @@ from orchestrator.records import Candidate
 from orchestrator.search.pareto import Costs
 from orchestrator.spec import TargetSpec
 
-OBJECTIVES = 3
-CONSTRAINTS = 1
 SLACK = 0.1
 """By what share of its limits a prediction must miss every target before a trial is given up for it."""
 

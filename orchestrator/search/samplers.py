@@ -1,7 +1,6 @@
-"""Samplers behind `study.Sampler`: Optuna's, driven by ask and tell, and a plain random one.
+"""Samplers that `additive` is compared with: Optuna's, driven by ask and tell, and a plain random one.
 
-Optuna is imported when a sampler is made: the rest of the package needs none. Its storage is memory; what a search must
-remember over a restart are its trials, and those are stages of a job.
+Optuna is imported when a sampler is made; only tests and benchmarks need it.
 """
 
 from __future__ import annotations
