@@ -21,7 +21,7 @@ from tests.kernels.networks import mlp, mobilenet_v2, resnet8
 pytestmark = pytest.mark.kernels
 
 PATHS = available_paths()[:-1]
-LARGE = (1 << 23) + (1 << 20)
+LARGE = (1 << 24) + (1 << 20)
 """Multiplications that are shared for certain (more than `worth_helpers` of every path)."""
 
 
@@ -81,7 +81,7 @@ def test_networks_on_threads_match_their_trace(path: str, threads: int) -> None:
 
 def test_helpers_end_with_their_engine() -> None:
     before = helpers()
-    engine = load(resnet8(), PATHS[0], 4)
+    engine = load(mobilenet_v2(64), PATHS[0], 4)
     engine.infer_raw(bytes(engine.graph.input_activation.elements))
     assert helpers() == before + 3
     del engine
@@ -96,7 +96,7 @@ def test_a_small_network_starts_no_helpers() -> None:
 
 
 def test_several_callers_take_turns_with_the_helpers() -> None:
-    engine = load(resnet8(), PATHS[0], 2)
+    engine = load(mobilenet_v2(64), PATHS[0], 2)
     size = engine.graph.input_activation.elements
     inputs = [np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8).tobytes() for seed in range(3)]
     expected = [engine.infer_raw(x) for x in inputs]
@@ -114,7 +114,7 @@ def test_several_callers_take_turns_with_the_helpers() -> None:
 
 
 def test_a_forked_child_computes_alone() -> None:
-    engine = load(resnet8(), PATHS[0], 3)
+    engine = load(mobilenet_v2(64), PATHS[0], 3)
     x = bytes(engine.graph.input_activation.elements)
     expected = engine.infer_raw(x)
     child = multiprocessing.get_context("fork").Process(target=_expect_and_drop, args=([engine], x, expected))

@@ -51,7 +51,7 @@ Training = Callable[[nn.Module, dict], None]
 
 def _trained(teacher: Subject, seed: int, method: str, training: Training) -> Outcome:
     torch.manual_seed(seed)
-    student, spent = STUDENTS[teacher.network](), Spent()
+    student, spent = STUDENTS[teacher.network]().to(memory_format=torch.channels_last), Spent()
     common = {
         "preprocessing": teacher.data.preprocessing,
         "learning_rate": LEARNING_RATE,

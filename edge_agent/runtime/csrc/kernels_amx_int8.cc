@@ -216,6 +216,7 @@ const Kernels& amx_int8() {
     Kernels k = kAvx512Vnni;
     k.name = "amx_int8";
     k.is_supported = cpu_has_amx_int8;
+    k.worth_helpers = uint64_t{1} << 24;
     k.gemm = gemm;
     k.sparse = &sparse;
     return k;
