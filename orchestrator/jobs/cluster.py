@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -156,7 +156,8 @@ class EmbeddedCluster:
                 member.signal(signal.SIGKILL)
             wait_until_gone(members, _STOP_TIMEOUT_S)
         if self._child is not None:
-            self._child.poll()
+            with suppress(subprocess.TimeoutExpired):  # a moment: its threads may outlive what /proc calls a zombie
+                self._child.wait(_STOP_TIMEOUT_S)
         shutil.rmtree(head.temp_dir, ignore_errors=True)
         self._record_path.unlink(missing_ok=True)
 
