@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import ModelFormatError
@@ -67,10 +67,25 @@ def assert_same_bits(model: BuiltModel, seed: int) -> None:
         assert engine.dequantize(expected_batch) == reference.dequantize(expected_batch)
 
 
+def is_accepted(model: BuiltModel) -> bool:
+    """Rarely a random model is so large that a sum could overflow; then every reader must say so."""
+    try:
+        load(model, "reference")
+    except ModelFormatError:
+        for path in available_paths():
+            with pytest.raises(ModelFormatError, match="can overflow"):
+                load(model, path)
+        return False
+    return True
+
+
 @given(seed=st.integers(0, 2**32))
+@example(seed=47138)  # a model that is refused
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_random_graphs(seed: int) -> None:
-    assert_same_bits(random_model(seed), seed)
+    model = random_model(seed)
+    if is_accepted(model):
+        assert_same_bits(model, seed)
 
 
 @pytest.mark.slow
@@ -79,12 +94,9 @@ def test_many_random_graphs(block: int) -> None:
     compared = 0
     for seed in range(block * 1000, (block + 1) * 1000):
         model = random_model(seed, largest_side=20, largest_channels=150)
-        try:
-            load(model, "reference")
-        except ModelFormatError:  # so large that a sum could overflow
-            continue
-        assert_same_bits(model, seed)
-        compared += 1
+        if is_accepted(model):
+            assert_same_bits(model, seed)
+            compared += 1
     assert compared > 990
 
 
