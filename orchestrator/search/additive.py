@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.search.pareto import Costs, front_of, hypervolume
+from orchestrator.search.pareto import Costs, front_of, hypervolume, worst_of
 from orchestrator.search.space import Configuration, Space
 from orchestrator.search.study import Trial
 
@@ -57,10 +57,11 @@ class AdditiveSampler:
         if not len(allowed):
             return candidates[int(exceeded.argmin())]
         measured = np.array([trial.costs for trial in finished])
-        scale = np.where(np.ptp(measured, axis=0) > 0, np.ptp(measured, axis=0), 1.0)
-        sums = _Sums(features, measured / scale)
-        known = [_point(row / scale) for row, trial in zip(measured, finished, strict=True) if trial.is_feasible]
-        known = known or [_point(row / scale) for row in measured]
+        spans = np.ptp(measured, axis=0)
+        scaled = measured / np.where(spans > 0, spans, 1.0)
+        sums = _Sums(features, scaled)
+        feasible = np.array([trial.is_feasible for trial in finished])
+        known = [_point(row) for row in (scaled[feasible] if feasible.any() else scaled)]
         if pending:  # taken for what they may well come to, so that what is tried beside them lies elsewhere
             known += map(_point, sums.optimistic(self._features(pending)))
         gains = _gains(known, [_point(row) for row in sums.optimistic(asked[allowed])])
@@ -113,7 +114,7 @@ def _point(row: Array) -> Costs:
 
 def _gains(known: Sequence[Costs], asked: Sequence[Costs]) -> list[float]:
     """The hypervolume that each of `asked` would add to `known`, below the worst of these."""
-    reference = tuple(map(max, zip(*known, strict=True)))
+    reference = worst_of(known)
     front = front_of(known, lambda point: point)
     gains = []
     for point in asked:

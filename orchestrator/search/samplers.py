@@ -27,32 +27,31 @@ class RandomSampler:
         pass
 
 
-def tpe(space: Space, *, objectives: int, constraints: int = 0, seed: int) -> Sampler:
+def tpe(space: Space, *, objectives: int, seed: int) -> Sampler:
     """Multi-objective tree-structured Parzen estimator (Ozaki et al. 2022, JAIR 73), axes considered together."""
     import optuna
 
     sampler = _quietly(optuna.samplers.TPESampler, seed=seed, multivariate=True, constant_liar=True, n_startup_trials=8)
-    return OptunaSampler(space, sampler, objectives=objectives, constraints=constraints)
+    return OptunaSampler(space, sampler, objectives=objectives)
 
 
-def nsga2(space: Space, *, objectives: int, constraints: int = 0, seed: int, population: int = 16) -> Sampler:
+def nsga2(space: Space, *, objectives: int, seed: int, population: int = 16) -> Sampler:
     """NSGA-II (Deb et al. 2002), for comparison."""
     import optuna
 
     sampler = _quietly(optuna.samplers.NSGAIISampler, seed=seed, population_size=population)
-    return OptunaSampler(space, sampler, objectives=objectives, constraints=constraints)
+    return OptunaSampler(space, sampler, objectives=objectives)
 
 
 class OptunaSampler:
     """An Optuna study whose parameters are the indices of the choices."""
 
-    def __init__(self, space: Space, sampler: Any, *, objectives: int, constraints: int) -> None:
+    def __init__(self, space: Space, sampler: Any, *, objectives: int) -> None:
         import optuna
 
         self._optuna: Any = optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
-        self._constraints = [f"limit {index}" for index in range(constraints)]
         self._distributions: dict[str, Any] = {
             axis.name: optuna.distributions.IntDistribution(0, len(axis.choices) - 1) for axis in space.axes
         }
@@ -83,8 +82,6 @@ class OptunaSampler:
         if trial.is_stopped:
             self._study.tell(opened, state=self._optuna.trial.TrialState.FAIL)
             return
-        for name, violation in zip(self._constraints, trial.violations, strict=True):
-            opened.set_constraint(name, violation)  # above 0: not feasible
         self._study.tell(opened, list(trial.costs))
 
 

@@ -16,6 +16,8 @@ namespace espalier {
 #if defined(__x86_64__)
 namespace {
 
+bool bit(unsigned word, unsigned index) { return (word >> index) & 1; }
+
 struct Registers {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
@@ -35,7 +37,7 @@ struct Features {
 
   // XGETBV exists where OSXSAVE is set.
   unsigned ask_saved_state() const {
-    if (((basic.c >> 27) & 1) == 0) return 0;
+    if (!bit(basic.c, 27)) return 0;
     unsigned low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     return low;
@@ -46,8 +48,6 @@ const Features& cpu() {
   static const Features features;
   return features;
 }
-
-bool bit(unsigned word, unsigned index) { return (word >> index) & 1; }
 
 constexpr unsigned kAvxState = 0x6;       // XMM and YMM
 constexpr unsigned kAvx512State = 0xE6;   // and opmask, upper ZMM, ZMM16-31

@@ -40,8 +40,7 @@ class TileGemm {
       : g_(args), tail_(args), tile_steps_(tile_steps), tiles_of_run_(steps / tile_steps),
         joins_rows_(args.row_stride == args.m * args.m_stride),
         rows_(joins_rows_ ? 1 : args.rows), row_pixels_(joins_rows_ ? args.rows * args.m : args.m),
-        tiles_of_row_(tiles_for(row_pixels_)), tile_pixels_((row_pixels_ + tiles_of_row_ - 1) / tiles_of_row_),
-        block_bytes_(size_t{args.taps_h} * args.taps_w * steps * V::kBytes) {}
+        tiles_of_row_(tiles_for(row_pixels_)), tile_pixels_((row_pixels_ + tiles_of_row_ - 1) / tiles_of_row_) {}
 
   void run() const {
     configure();
@@ -104,7 +103,7 @@ class TileGemm {
 
   template <int MT, int NB>
   void multiply_blocks(const uint8_t* a, const uint8_t* b, uint32_t block, int32_t (&sums)[2][kTileRows * NB * kTileLanes]) const {
-    const int8_t* w = g_.w + block * block_bytes_;
+    const int8_t* w = g_.w + block * tail_.block_bytes();
     const int32_t* bias = g_.requantize->bias.data() + g_.channel + block * V::kLanes;
     for (int i = 0; i + 1 < NB; i += 2) {
       multiply<MT, 2, NB>(a, b, w + i * V::kBytes, bias + i * V::kLanes, sums[0] + i * V::kLanes, sums[1] + i * V::kLanes);
@@ -185,7 +184,6 @@ class TileGemm {
   const uint32_t tile_steps_, tiles_of_run_;
   const bool joins_rows_;  // the input's pixels all lie one behind the other; the output's need not
   const uint32_t rows_, row_pixels_, tiles_of_row_, tile_pixels_;
-  const size_t block_bytes_;
 };
 
 #if defined(ESPALIER_EMULATED_TILES)
@@ -202,8 +200,9 @@ bool is_worth_tiles(const GemmArgs& args, uint32_t steps) {
 }
 
 void gemm(const GemmArgs& args, uint8_t* scratch) {
-  const uint32_t steps = (args.k + 3) / 4, tile_steps = steps_of_tile(steps);
-  if (tile_steps == 0 || !is_worth_tiles(args, steps)) return kAvx512Vnni.gemm(args, scratch);
+  const uint32_t steps = (args.k + 3) / 4;
+  const uint32_t tile_steps = is_worth_tiles(args, steps) ? steps_of_tile(steps) : 0;
+  if (tile_steps == 0) return kAvx512Vnni.gemm(args, scratch);
   TileGemm(args, steps, tile_steps).run();
 }
 

@@ -43,6 +43,8 @@ class Gemm {
     }
   }
 
+  size_t block_bytes() const { return block_bytes_; }
+
   // Sums, biases included, of MR neighbouring pixels to stored bytes; `out` is that of channel n0. Pixels whose channels together fill a vector
   // are narrowed and stored at once.
   template <int MR, int NB>

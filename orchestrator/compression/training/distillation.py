@@ -77,9 +77,12 @@ def distill(
         raise TrainingError(f"the teacher's {len(answers)} answers are not those to the {len(split)} samples")
     schedule = Schedule(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     matching = _Matching(teacher, views, temperature, seed) if views else None
-    soft = answers if answers is not None else torch.empty(0)
-    if answers is None and matching is None:
+    if matching is not None:
+        soft = torch.empty(0)
+    elif answers is None:
         soft = predict_logits(teacher, split.inputs, preprocessing)
+    else:
+        soft = answers
     labels = labels_to_tensor(split.labels)
     extras = None
     if extra is not None:
