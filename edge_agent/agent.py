@@ -144,7 +144,13 @@ class Agent:
         return device_facts(self.config, engine_path=path, engine_paths=available_paths())
 
     def close_window(self) -> None:
-        """End the telemetry window that is open, if there is a model to say anything about."""
+        """End the telemetry window that is open, if there is a model to say anything about.
+
+        Also gives back the memory that the window's requests have freed: gigabytes of images may have passed through
+        the heap, which keeps its largest extent otherwise.
+        """
+        from edge_agent.runtime.native import trim_heap
+
         if self.host.current is None:
             return
         windows = self.recorder.close(
@@ -154,6 +160,7 @@ class Agent:
             rss_bytes=rss_bytes(),
         )
         self.telemetry.append(windows)
+        trim_heap()
 
     # Events in, actions out.
 
