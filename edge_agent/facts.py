@@ -25,11 +25,12 @@ def device_facts(config: AgentConfig, *, engine_path: str, engine_paths: tuple[s
         ram_bytes_limit=config.limits.ram_bytes,
         latency_p95_limit_ms=config.limits.latency_p95_ms,
         machine=os.uname().machine,
-        cpu_model=_cpu_model(),
+        cpu_model=cpu_model(),
     )
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """As the system names it; empty where it does not."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("model name", "Model")):

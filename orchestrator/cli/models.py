@@ -44,11 +44,18 @@ def _fields(model: Row) -> list[tuple[str, str]]:
             ("teacher", f"{teacher} on the same {certificate['samples']} samples; at most {drop} better (95 %)")
         )
         fields += _certificate_fields(certificate)
+    if model["lineage"] and model["lineage"]["cpu_model"]:
+        fields.append(("made on", _made_on(model["lineage"])))
     if model["lineage"] and model["lineage"]["parent_model_sha256"]:
         fields.append(("made to replace", model["lineage"]["parent_model_sha256"]))
     if model["rules"]:
         fields.append(("rules", _rules(model["rules"])))
     return fields
+
+
+def _made_on(lineage: Row) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(lineage["versions"].items()))
+    return f"{lineage['cpu_model']}, {lineage['threads']} thread(s), {versions}"
 
 
 def _certificate_fields(certificate: Row) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.publish import MADE_ON
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.rules_tasks import with_rules
@@ -82,6 +83,7 @@ def make_candidate(
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         "recipe_json": recipe.to_json(),
+        MADE_ON: context.made_on(),
         **made_of_rules,
     }
     if returned:

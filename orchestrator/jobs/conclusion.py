@@ -14,7 +14,7 @@ from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.measure import MeasurableModel, Tell, measure_models
 from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, DataFacts, NetworkRef
-from orchestrator.jobs.publish import RULES, Ancestry, ChosenModel, publish, recipe_json
+from orchestrator.jobs.publish import MADE_ON, RULES, Ancestry, ChosenModel, publish, recipe_json
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
 from orchestrator.jobs.stage_runner import StageRunner
@@ -153,6 +153,7 @@ class Conclusion:
                 model=entry.output.blobs[MODEL],
                 blobs=tuple(dict.fromkeys(blob for name, blob in entry.output.blobs.items() if name != MODEL)),
                 recipe_json=recipe_json(entry.output.metrics),
+                made_on=entry.output.metrics.get(MADE_ON, {}),  # a stage of an earlier release did not tell
                 rules=entry.output.metrics.get(RULES),
                 certificate=certificate,
                 data=self.data,

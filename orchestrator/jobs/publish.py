@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import convert
-from orchestrator.jobs.code_version import library_versions
 from orchestrator.jobs.control_plane import ControlPlane, blob_ref
 from orchestrator.jobs.orders import DataFacts
 from orchestrator.jobs.stages import Blob
 from orchestrator.records import Candidate
 from protos import model_pb2, operator_pb2
 
-RULES, RULES_RECIPE = "rules", "rules_recipe_json"  # names among a candidate's figures
+MADE_ON, RULES, RULES_RECIPE = "made_on", "rules", "rules_recipe_json"  # names among a candidate's figures
 _TEXT_BYTES = 48 * 1024  # of rules in a statement; what is longer is cut at a line
 
 
@@ -36,6 +35,7 @@ class ChosenModel:
     model: Blob
     blobs: tuple[Blob, ...]  # tensors and golden vectors
     recipe_json: str
+    made_on: Mapping[str, Any]  # as `TaskContext.made_on` gives it
     rules: Mapping[str, Any] | None  # fields of a RuleSet, where the model has rules
     certificate: Mapping[str, Any]  # as `compression_tasks.certify_models` gives it
     data: DataFacts
@@ -68,7 +68,7 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
         teacher_sha256=bytes.fromhex(ancestry.teacher),
         student_sha256=bytes.fromhex(ancestry.student),
         parent_model_sha256=bytes.fromhex(ancestry.parent_model),
-        versions=library_versions(),
+        **chosen.made_on,
     )
     bodies = [
         model_pb2.Statement(lineage=lineage),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edge_agent.facts import cpu_model
+from orchestrator.jobs.code_version import library_versions
 from orchestrator.jobs.control_plane import Connection, ControlPlane
 from orchestrator.jobs.orders import NetworkRef
 from orchestrator.jobs.progress import StageReporter
@@ -30,6 +32,10 @@ class TaskContext:
         import torch  # the driver makes contexts too, and needs no torch
 
         torch.set_num_threads(self.threads)
+
+    def made_on(self) -> dict[str, Any]:
+        """What has to be the same for a result to be: fields of a Lineage, as plain data."""
+        return {"cpu_model": cpu_model(), "threads": self.threads, "versions": library_versions()}
 
 
 def load_network(network: NetworkRef, control_plane: ControlPlane) -> nn.Module:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from edge_agent.facts import cpu_model
 from edge_agent.runtime import check_golden
 from edge_agent.runtime.graph import Linear, RuleTable, Select
 from orchestrator.compression.data import Preprocessing
@@ -73,6 +74,8 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     of_worst = splits.certify.labels == splits.labels.index(certificate.worst_class.label)
     assert certificate.worst_class.counts.correct == evaluate(engine, splits.certify).correct[of_worst].sum()
     assert certificate.measurements[0].latency_p95_us > 0
+    assert (lineage.cpu_model, lineage.versions["torch"]) == (cpu_model(), torch.__version__)
+    assert lineage.threads >= 1
     assert plane.blob(lineage.student_sha256.hex())
     assert plane.blob(lineage.teacher_sha256.hex())
     assert sum(s.HasField("measurement") for s in statements) == 1

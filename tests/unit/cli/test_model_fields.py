@@ -35,4 +35,10 @@ def test_a_certificate_is_shown_with_its_worst_class_its_corruption_and_its_data
 
 def test_a_certificate_from_before_is_shown_without_them() -> None:
     fields = shown(model_pb2.Certificate(samples=500, correct=450, teacher_correct=460, accuracy_drop_upper_95=0.03))
-    assert not {"worst class", "corrupted", "data"} & fields.keys()
+    assert not {"worst class", "corrupted", "data", "made on"} & fields.keys()
+
+
+def test_where_a_model_was_made_is_shown_because_only_the_like_of_it_makes_the_same_again() -> None:
+    lineage = model_pb2.Lineage(cpu_model="Example CPU", threads=2, versions={"torch": "2.13.0", "python": "3.11"})
+    fields = dict(MODELS.fields(to_plain(operator_pb2.PublishedModel(sha256=bytes(32), lineage=lineage))))
+    assert fields["made on"] == "Example CPU, 2 thread(s), python 3.11, torch 2.13.0"
