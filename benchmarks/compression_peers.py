@@ -1,10 +1,11 @@
 """Compresses the same trained networks with this project and with other compressors, and judges the stated targets.
 
-    python benchmarks/compression_peers.py [--quick] [--rows 1,2,6] [--format json]
+    python benchmarks/compression_peers.py [--quick] [--rows 1,2,6] [--resume] [--format json]
 
 The first run trains the networks and installs the peers into environments of their own; both are kept. Accuracy of
 ours is what the engine answers on 10,000 test images. The last line of the text is `targets met: N of M`. A full run
 counts all rows, those that are not built too; `--quick` those that two networks, one seed and short training can show.
+A run that was cut goes on with `--resume`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from runtime_peers.environments import BENCHMARKS, REPOSITORY, BuildError
 sys.path.insert(0, str(REPOSITORY))
 
 from compression_peers import report, session
+from compression_peers.archive import Archive
 from compression_peers.exchange import threads
 from compression_peers.rows import ROWS
 
@@ -41,7 +43,13 @@ def main() -> int:
             print(message, file=sys.stderr, flush=True)
 
     wanted = session.plan(arguments.rows, quick=arguments.quick)
-    results = session.run(wanted, say, after_row=lambda results: write(report.plain(wanted, results)))
+    results = session.run(
+        wanted,
+        say,
+        archive=Archive.of(quick=wanted.quick, networks=wanted.networks, seeds=wanted.seeds),
+        resume=arguments.resume,
+        after_row=lambda results: write(report.plain(wanted, results)),
+    )
     result = report.plain(wanted, results)
     write(result)
     draw(say)
@@ -53,6 +61,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=row_numbers, default=list(ROWS), help="of 1 to 14; all by default")
     parser.add_argument("--quick", action="store_true", help="ResNet-8 and DS-CNN, one seed, short training")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep rows that earlier runs of these sources measured on this CPU"
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     return parser.parse_args()
 

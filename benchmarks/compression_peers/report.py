@@ -35,6 +35,7 @@ def plain(wanted: Plan, results: Results) -> dict[str, Any]:
             number: {
                 "met": verdict.met,
                 "words": verdict.words,
+                "measured_at": results.measured_at.get(number),  # in an earlier run that this one went on with
                 "checks": [vars(check) | {"found": _finite(check.found)} for check in verdict.checks],
             }
             for number, verdict in verdicts.items()
@@ -91,7 +92,8 @@ def _row(wanted: Plan, row: Row, results: Results) -> str:
     body = table(title, HEADER, lines) or f"## {title}"
     figures = [_figure(figure) for figure in results.figures if figure.row == row.number]
     errors = dict.fromkeys(f"{o.method} on {o.network}: {o.error}" for o in outcomes if o.error)
-    return "\n".join([body, *figures, *errors, f"target: {row.target}", *map(str, verdict.checks)])
+    before = [f"measured {at}, in an earlier run"] if (at := results.measured_at.get(row.number)) else []
+    return "\n".join([body, *before, *figures, *errors, f"target: {row.target}", *map(str, verdict.checks)])
 
 
 def _line(results: Results, row: int, network: str, method: str) -> tuple[str, ...]:

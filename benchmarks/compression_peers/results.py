@@ -58,6 +58,7 @@ class Results:
         self.outcomes: list[Outcome] = []
         self.figures: list[Figure] = []
         self.failures: dict[int, str] = {}  # row to what broke it
+        self.measured_at: dict[int, str] = {}  # row to when, where that was in an earlier run
 
     def add(self, result: Outcome | Figure) -> None:
         if isinstance(result, Outcome):

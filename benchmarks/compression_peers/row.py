@@ -47,6 +47,7 @@ class Row:
     Attributes:
         networks: those that the target names; each must be there for the row to be met.
         quick: whether `--quick` judges it, on the networks that it has.
+        of_others: looks at what the other rows of the run made, so it is measured in every run.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Row:
     target: str
     networks: tuple[str, ...] = CNNS
     quick: bool = False
+    of_others: bool = False
     run: Callable[[Bench], Iterator[Outcome | Figure]] | None = None
     judge: Callable[[Results, Sequence[str]], list[Check]] | None = None
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from compression_peers import teachers
+from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench
 from compression_peers.exchange import QUANTIZERS
 from compression_peers.networks import NETWORKS
@@ -44,8 +46,15 @@ def plan(numbers: Sequence[int], *, quick: bool) -> Plan:
     return Plan(quick=False, rows=rows, networks=tuple(NETWORKS), seeds=SEEDS)
 
 
-def run(wanted: Plan, say: Say, *, after_row: Callable[[Results], None]) -> Results:
-    """`after_row` is called with the results so far; a row that breaks is missed, and the next one runs."""
+def run(
+    wanted: Plan, say: Say, *, archive: Archive, resume: bool = False, after_row: Callable[[Results], None]
+) -> Results:
+    """`after_row` is called with the results so far; a row that breaks is missed, and the next one runs.
+
+    Args:
+        archive: gets every row that ends well.
+        resume: take from it what is there.
+    """
     bench = Bench(
         quick=wanted.quick,
         networks=wanted.networks,
@@ -60,15 +69,33 @@ def run(wanted: Plan, say: Say, *, after_row: Callable[[Results], None]) -> Resu
     for row in wanted.rows:
         if row.run is None:
             continue
-        try:
-            for result in row.run(bench):
+        measured = archive.load(row.number) if resume and not row.of_others else None
+        if measured is not None:
+            say(f"== row {row.number}: measured {measured.at}")
+            results.measured_at[row.number] = measured.at
+            bench.published += measured.published
+            for result in measured.results:
                 results.add(result)
-                say(f"== row {row.number}: {words(result)}")
-        except Exception as error:  # a benchmark of hours goes on; the row is missed and says why
-            results.failures[row.number] = f"{type(error).__name__}: {error}"
-            say(f"== row {row.number} broke\n{traceback.format_exc()}")
+        else:
+            _measure(row, bench, results, archive)
         after_row(results)
     return results
+
+
+def _measure(row: Row, bench: Bench, results: Results, archive: Archive) -> None:
+    assert row.run is not None
+    found, published_before = [], len(bench.published)
+    try:
+        for result in row.run(bench):
+            found.append(result)
+            results.add(result)
+            bench.say(f"== row {row.number}: {words(result)}")
+    except Exception as error:  # a benchmark of hours goes on; the row is missed and says why
+        results.failures[row.number] = f"{type(error).__name__}: {error}"
+        bench.say(f"== row {row.number} broke\n{traceback.format_exc()}")
+        return
+    at = datetime.now().astimezone().isoformat(" ", "minutes")
+    archive.save(row.number, Measured(at=at, results=found, published=bench.published[published_before:]))
 
 
 def words(result: Outcome | Figure) -> str:

@@ -97,6 +97,7 @@ ROW = Row(
     title="what we say is what runs",
     target="certificate accuracy equals the accuracy of the agent's engine, to the last sample, for every model",
     quick=True,
+    of_others=True,
     run=run,
     judge=judge,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from compression_peers import report, session
+from compression_peers.archive import Archive
 from compression_peers.bench import Bench, Spent
 from compression_peers.networks import NETWORKS, STUDENTS, with_widths_of
 from compression_peers.results import FP32, FP32_ROW, Figure, Outcome, Results, lower_bound_95, paired
@@ -200,7 +202,7 @@ def _some_results() -> Iterator[Outcome]:
     yield Outcome(row=1, network="resnet8", seed=0, method="NNCF", error="not installed")
 
 
-def test_a_run_goes_on_when_a_row_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_on_when_a_row_breaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def breaks(bench: Bench) -> Iterator[Outcome]:
         raise RuntimeError("out of luck")
         yield
@@ -214,7 +216,7 @@ def test_a_run_goes_on_when_a_row_breaks(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     monkeypatch.setattr(session.teachers, "load_data", lambda: None)
     plan = session.Plan(quick=False, rows=rows, networks=(), seeds=())
-    results = session.run(plan, lambda message: None, after_row=lambda results: None)
+    results = session.run(plan, lambda message: None, archive=Archive(tmp_path), after_row=lambda results: None)
     assert results.failures == {4: "RuntimeError: out of luck"}
     assert results.figure(10, "fidelity") == 1.0
 

@@ -1,0 +1,123 @@
+"""Rows that were measured, on disk: a run of hours that was cut goes on where it ended (`--resume`).
+
+They are kept under the digest of all that their figures depend on: sources, networks and seeds of the run, versions,
+CPU and threads. Whoever changes one of these measures anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from runtime_peers.environments import BENCHMARKS, CACHE, ENGINE_SOURCES, REPOSITORY, tree_digest
+
+from compression_peers.bench import Published
+from compression_peers.results import Figure, Outcome
+from edge_agent.facts import cpu_model
+from orchestrator.compression.artifact import Artifact
+from orchestrator.compression.certificate import PairedComparison
+
+SOURCES = [
+    *ENGINE_SOURCES,
+    *(REPOSITORY / "orchestrator" / name for name in ("compression", "datasets", "search")),
+    BENCHMARKS / "compression_peers",
+    BENCHMARKS / "runtime_peers" / "environments.py",  # which peers
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measured:
+    """What one row gave; `at` says when, for people."""
+
+    at: str
+    results: Sequence[Outcome | Figure]
+    published: Sequence[Published]
+
+
+class Archive:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @classmethod
+    def of(cls, *, quick: bool, networks: Sequence[str], seeds: Sequence[int]) -> Archive:
+        """That of runs like this one, here."""
+        parts = [quick, *networks, *seeds, sys.version, torch.__version__, cpu_model(), torch.get_num_threads()]
+        key = hashlib.sha256("\n".join([tree_digest(SOURCES), *map(str, parts)]).encode()).hexdigest()
+        return cls(CACHE / "rows" / key[:16])
+
+    def save(self, row: int, measured: Measured) -> None:
+        arrays: dict[str, npt.NDArray[Any]] = {}
+
+        def kept(array: npt.NDArray[Any]) -> str:
+            name = f"array-{len(arrays)}"
+            arrays[name] = array
+            return name
+
+        def blob(content: bytes) -> str:
+            name = hashlib.sha256(content).hexdigest()
+            arrays[name] = np.frombuffer(content, np.uint8)
+            return name
+
+        index = {
+            "at": measured.at,
+            "outcomes": [_plain(o) | {"correct": kept(o.correct)} for o in measured.results if isinstance(o, Outcome)],
+            "figures": [asdict(figure) for figure in measured.results if isinstance(figure, Figure)],
+            "published": [
+                {
+                    "title": p.title,
+                    "model": blob(p.artifact.model),
+                    "blobs": [blob(content) for content in p.artifact.blobs.values()],
+                    "correct": kept(p.correct),
+                    "certificate": asdict(p.certificate),
+                }
+                for p in measured.published
+            ],
+        }
+        content = io.BytesIO()
+        np.savez_compressed(content, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = self._path(row).with_suffix(".partial")
+        partial.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+        os.replace(partial, self._path(row))
+
+    def load(self, row: int) -> Measured | None:
+        """None where it was not measured, or the file is damaged."""
+        try:
+            digest, content = (file := self._path(row).read_bytes())[:32], file[32:]
+        except FileNotFoundError:
+            return None
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            index = json.loads(arrays["index"].tobytes())
+            outcomes = [Outcome(**{**o, "correct": arrays[o["correct"]]}) for o in index["outcomes"]]
+            figures = [Figure(**figure) for figure in index["figures"]]
+            published = [_published(entry, arrays) for entry in index["published"]]
+        return Measured(at=index["at"], results=[*outcomes, *figures], published=published)
+
+    def _path(self, row: int) -> Path:
+        return self._folder / f"row-{row:02}.npz"
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "correct"}
+
+
+def _published(entry: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Published:
+    blobs = {bytes.fromhex(name): arrays[name].tobytes() for name in entry["blobs"]}
+    return Published(
+        title=entry["title"],
+        artifact=Artifact(model=arrays[entry["model"]].tobytes(), blobs=blobs),
+        correct=arrays[entry["correct"]],
+        certificate=PairedComparison(**entry["certificate"]),
+    )
