@@ -20,12 +20,13 @@ from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network, predict_logits
 from orchestrator.compression.pipeline import compress
-from orchestrator.compression.prune import prune_channels
-from orchestrator.compression.prune.blocks import BlockPruning, prune_blocks_and_recover
-from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.prune import Importance, Pruning, prune_and_recover
+from orchestrator.compression.prune.blocks import LEARNING, BlockPruning, Budget, prune_blocks_and_recover
+from orchestrator.compression.training.objectives import Objective
 from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
+from orchestrator.jobs.learning import learning_of
 from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.publish import MADE_ON
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
@@ -160,55 +161,49 @@ def pruned(
     context: TaskContext, order: PruneOrder, network: nn.Module, splits: Splits, returned: RepairData | None
 ) -> nn.Module:
     """Without channels, with blocks of zeros, or both; trained back under the teacher after each."""
-    spec, learning, preprocessing = order.spec, order.learning, Preprocessing.of(splits)
+    spec, preprocessing = order.spec, Preprocessing.of(splits)
+    learning = learning_of(order.learning, epochs=spec.epochs, seed=order.seed, returned=returned)
     teacher = answers = None
-    if spec.epochs:
+    if learning is not None:
         teacher = load_network(order.teacher, context.control_plane())
-        answers = predict_logits(teacher, splits.train.inputs, preprocessing)
+        if learning.objective is not Objective.MATCHING:
+            answers = predict_logits(teacher, splits.train.inputs, preprocessing)
     extra = returned.train if returned else None
     blocks_begin = 0.1
     if spec.macs_fraction is not None:
         blocks_begin = 0.3 if spec.block_sparsity is not None else 0.5
-        network = prune_channels(
-            network, splits.train, preprocessing=preprocessing, macs_fraction=spec.macs_fraction, seed=order.seed
-        )
-        if teacher is not None:
-            distill(
-                network,
-                teacher,
-                splits.train,
-                preprocessing=preprocessing,
-                epochs=spec.epochs,
-                temperature=learning.temperature,
-                alpha=learning.alpha,
-                batch_size=learning.batch_size,
-                learning_rate=learning.learning_rate,
+        network = prune_and_recover(
+            network,
+            splits.train,
+            Pruning(
+                macs_fraction=spec.macs_fraction,
+                importance=Importance(spec.importance),
+                learning=learning,
                 seed=order.seed,
-                answers=answers,
-                extra=extra,
-                on_progress=context.report.part(0.1, blocks_begin),
-            )
-    if spec.block_sparsity is None:
-        return network
-    blocks = BlockPruning(
-        sparsity=spec.block_sparsity,
-        block_rows=spec.block_rows,
-        epochs=spec.epochs,
-        temperature=learning.temperature,
-        alpha=learning.alpha,
-        batch_size=learning.batch_size,
-        seed=order.seed,
-    )
-    return prune_blocks_and_recover(
-        network,
-        splits.train,
-        blocks,
-        preprocessing=preprocessing,
-        teacher=teacher,
-        answers=answers,
-        extra=extra,
-        on_progress=context.report.part(blocks_begin, 0.5),
-    ).model
+            ),
+            preprocessing=preprocessing,
+            teacher=teacher,
+            answers=answers,
+            extra=extra,
+            on_progress=context.report.part(0.1, blocks_begin),
+        )
+    if spec.block_sparsity is not None:
+        network = prune_blocks_and_recover(
+            network,
+            splits.train,
+            BlockPruning(
+                sparsity=spec.block_sparsity,
+                block_rows=spec.block_rows,
+                budget=Budget(spec.block_budget),
+                learning=learning and dataclasses.replace(learning, learning_rate=LEARNING.learning_rate),
+            ),
+            preprocessing=preprocessing,
+            teacher=teacher,
+            answers=answers,
+            extra=extra,
+            on_progress=context.report.part(blocks_begin, 0.5),
+        ).model
+    return network
 
 
 def put_artifact(control_plane: ControlPlane, artifact: Artifact) -> dict[str, Blob]:

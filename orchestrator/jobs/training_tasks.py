@@ -13,6 +13,7 @@ from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
 from orchestrator.compression.training.distillation import distill
 from orchestrator.datasets import SealedSplit, Splits
+from orchestrator.jobs.learning import learning_of
 from orchestrator.jobs.orders import DataFacts, NetworkRef, StudentOrder
 from orchestrator.jobs.repair_data import RepairData, ReturnedSample, divide_returned, mixed_calibration, sample_of
 from orchestrator.jobs.stages import StageOutput
@@ -62,18 +63,14 @@ def distill_student(
         student = load_network(NetworkRef(entrypoint=order.spec.entrypoint, checkpoint=order.start), control_plane)
     else:
         student = build_network(order.spec.entrypoint, seed=order.seed)
-    if order.epochs:
+    learning = learning_of(order.spec, epochs=order.epochs, seed=order.seed, returned=returned)
+    if learning is not None:
         distill(
             student,
             load_network(order.teacher, control_plane),
             splits.train,
+            learning,
             preprocessing=preprocessing,
-            epochs=order.epochs,
-            temperature=order.spec.temperature,
-            alpha=order.spec.alpha,
-            batch_size=order.spec.batch_size,
-            learning_rate=order.spec.learning_rate,
-            seed=order.seed,
             extra=returned.train if returned else None,
             on_progress=context.report.part(0.0, 0.95),
         )

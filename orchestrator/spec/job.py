@@ -59,6 +59,14 @@ class StudentSpec:
     alpha: Annotated[
         float, Key("weight of the distillation loss; the rest is label loss", minimum=0.0, maximum=1.0)
     ] = 0.7
+    objective: Annotated[
+        Literal["kd", "decoupled", "function-matching"],
+        Key(
+            "how its answers are held against the teacher's; function-matching asks the teacher about new views of the "
+            "images in every step and needs no labels"
+        ),
+    ] = "kd"
+    mirror: Annotated[bool, Key("views may be mirrored; not where left and right mean something, as in digits")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +82,14 @@ class PruneSpec:
     block_rows: Annotated[
         Literal[4, 8, 16] | None, Key("output channels of a block; without it, by the width of the layer")
     ] = None
+    block_budget: Annotated[
+        Literal["blocks", "macs", "latency"],
+        Key("what `blockSparsity` is a share of; latency is each layer's time in the engine, measured on the worker"),
+    ] = "blocks"
+    importance: Annotated[
+        Literal["labels", "answers"],
+        Key("which channels matter: by the loss to the labels, or to the network's own answers without labels"),
+    ] = "labels"
     epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
 
     def problems(self) -> Iterator[tuple[str, str]]:

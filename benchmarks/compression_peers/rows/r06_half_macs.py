@@ -20,6 +20,7 @@ from orchestrator.compression.prune import Pruning, prune_and_recover
 from orchestrator.compression.prune.importance import BATCH_SIZE, BATCHES
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 
 HALF = 0.5
 WEIGHTS = 0.45  # row 7 asks for bytes, and half of the multiplications leaves more than half of the weights
@@ -28,8 +29,8 @@ EPOCHS, QUICK_EPOCHS = 8, 3
 
 
 def pruning(subject: Subject) -> Pruning:
-    epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
-    return Pruning(macs_fraction=HALF, weights_fraction=WEIGHTS, epochs=epochs, seed=subject.seed)
+    learning = Learning(epochs=QUICK_EPOCHS if subject.bench.quick else EPOCHS, seed=subject.seed)
+    return Pruning(macs_fraction=HALF, weights_fraction=WEIGHTS, learning=learning, seed=subject.seed)
 
 
 def half(subject: Subject) -> tuple[nn.Module, Spent]:
@@ -52,15 +53,14 @@ def _half(subject: Subject) -> tuple[nn.Module, Spent]:
 
 def _train_back(pruned: nn.Module, subject: Subject) -> None:
     """As `prune_and_recover` does."""
-    how = pruning(subject)
+    learning = pruning(subject).learning
+    assert learning is not None
     distill(
         pruned,
         subject.model,
         subject.data.splits.train,
+        learning,
         preprocessing=subject.data.preprocessing,
-        epochs=how.epochs,
-        learning_rate=how.learning_rate,
-        seed=how.seed,
         on_progress=lambda done, message: subject.say(message),
     )
 

@@ -7,17 +7,15 @@ training, and that one after distillation under its mask. All three are judged b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from compression_peers.bench import Bench, Spent, Subject
 from compression_peers.results import Outcome, Results
 from compression_peers.row import CNNS, OURS, Check, Row, at_least, at_most
-from orchestrator.compression.prune.blocks import (
-    BlockPruning,
-    distill_sparse,
-    prune_blocks,
-    prune_blocks_by_magnitude,
-)
+from orchestrator.compression.prune.blocks import LEARNING, prune_blocks, prune_blocks_by_magnitude
 from orchestrator.compression.recipe import Recipe
+from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.masks import held
 
 SPARSITY, BLOCK_ROWS = 0.6, 4
 MAGNITUDE, UNTRAINED = "magnitude", "surgeon, untrained"
@@ -41,13 +39,12 @@ def _of(subject: Subject) -> Iterator[Outcome]:
         sparse = prune_blocks(subject.model, train, **common)
     yield subject.quantized(ROW.number, UNTRAINED, Recipe(), sparse.model, before=pruning, publish=False)
     distilling = Spent()
-    with distilling:
-        how = BlockPruning(epochs=EPOCHS[subject.network], seed=subject.seed)
-        distill_sparse(
-            sparse,
+    with distilling, held(sparse.model, sparse.masks):
+        distill(
+            sparse.model,
             subject.model,
             train,
-            how,
+            replace(LEARNING, epochs=EPOCHS[subject.network], seed=subject.seed),
             preprocessing=preprocessing,
             on_progress=lambda done, message: subject.say(message),
         )

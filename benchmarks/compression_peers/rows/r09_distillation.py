@@ -20,8 +20,10 @@ from compression_peers.networks import STUDENTS
 from compression_peers.results import Outcome, Results, lower_bound_95
 from compression_peers.row import Check, Row, above, at_least
 from orchestrator.compression.evaluation import predict_logits
+from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets import Split
 
 STUDENT_SEEDS = (0, 1, 2, 3, 4)
@@ -37,45 +39,47 @@ def run(bench: Bench) -> Iterator[Outcome]:
     for teacher in bench.subjects(ROW.networks, seeds=bench.seeds[:1]):
         for seed in STUDENT_SEEDS:
             train = teacher.data.splits.train
-            yield _trained(teacher, seed, ALONE, _alone(train, EPOCHS))
+            yield _trained(teacher, seed, ALONE, _alone(teacher, train, EPOCHS))
             yield _trained(teacher, seed, TAUGHT, _taught(teacher, alpha=0.7))
             if seed not in FEW_SEEDS:
                 continue
             few = train.take(np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))])
-            yield _trained(teacher, seed, ALONE_FEW, _alone(few, round(EPOCHS / FEW)))
+            yield _trained(teacher, seed, ALONE_FEW, _alone(teacher, few, round(EPOCHS / FEW)))
             yield _trained(teacher, seed, TAUGHT_FEW, _taught(teacher, alpha=1.0))
 
 
-Training = Callable[[nn.Module, dict], None]
+Training = Callable[[nn.Module, int, OnProgress], None]
 
 
 def _trained(teacher: Subject, seed: int, method: str, training: Training) -> Outcome:
     torch.manual_seed(seed)
     student, spent = STUDENTS[teacher.network]().to(memory_format=torch.channels_last), Spent()
-    common = {
-        "preprocessing": teacher.data.preprocessing,
-        "learning_rate": LEARNING_RATE,
-        "seed": seed,
-        "on_progress": lambda done, message: teacher.say(f"{method}, student's seed {seed}: {message}"),
-    }
     with spent:
-        training(student, common)
+        training(student, seed, lambda done, message: teacher.say(f"{method}, student's seed {seed}: {message}"))
     return teacher.simulated(ROW.number, method, student, before=spent, seed=seed)
 
 
-def _alone(split: Split, epochs: int) -> Training:
-    return lambda student, common: train_classifier(student, split, epochs=epochs, **common)
+def _alone(teacher: Subject, split: Split, epochs: int) -> Training:
+    return lambda student, seed, on_progress: train_classifier(
+        student,
+        split,
+        preprocessing=teacher.data.preprocessing,
+        epochs=epochs,
+        learning_rate=LEARNING_RATE,
+        seed=seed,
+        on_progress=on_progress,
+    )
 
 
 def _taught(teacher: Subject, *, alpha: float) -> Training:
-    return lambda student, common: distill(
+    return lambda student, seed, on_progress: distill(
         student,
         teacher.model,
         teacher.data.splits.train,
-        epochs=EPOCHS,
-        alpha=alpha,
+        Learning(epochs=EPOCHS, learning_rate=LEARNING_RATE, alpha=alpha, seed=seed),
+        preprocessing=teacher.data.preprocessing,
         answers=_answers(teacher),
-        **common,
+        on_progress=on_progress,
     )
 
 

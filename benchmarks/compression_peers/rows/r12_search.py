@@ -28,6 +28,7 @@ from orchestrator.compression.quantize import quantize
 from orchestrator.compression.quantize.sensitivity import LayerSensitivity, measure_sensitivity
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import Costs, hypervolume, worst_of
 from orchestrator.search.samplers import RandomSampler, nsga2, tpe
@@ -163,13 +164,8 @@ def _narrowed(subject: Subject, share: float) -> Narrowed:
             model,
             subject.model,
             some,
+            Learning(epochs=1, learning_rate=0.02, alpha=0.9, seed=subject.seed),
             preprocessing=preprocessing,
-            temperature=4.0,
-            alpha=0.9,
-            epochs=1,
-            batch_size=128,
-            learning_rate=0.02,
-            seed=subject.seed,
         )
     height, width, channels = splits.calibrate.sample_shape
     graph = capture(model.eval(), (channels, height, width))

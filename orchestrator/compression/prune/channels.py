@@ -20,7 +20,7 @@ from orchestrator.compression.data import Preprocessing, require_samples
 from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.cost import Cost, Size
 from orchestrator.compression.prune.dependencies import Channels, find_channels
-from orchestrator.compression.prune.importance import channel_importance
+from orchestrator.compression.prune.importance import Importance, channel_importance
 from orchestrator.compression.prune.surgery import remove_channels
 from orchestrator.datasets.splits import Split
 
@@ -35,12 +35,14 @@ def prune_channels(
     preprocessing: Preprocessing,
     macs_fraction: float,
     weights_fraction: float = 1.0,
+    importance: Importance = Importance.LABELS,
     seed: int = 0,
 ) -> nn.Module:
     """Return a copy of `model` with at most these fractions of its multiplications and of its weights.
 
     Args:
-        split: labelled samples on which importance is measured; a few hundred are used.
+        split: samples on which importance is measured; a few hundred are used.
+        importance: by the samples' labels, or without.
 
     Raises:
         PruningError: the fraction is out of range or cannot be reached, or the network states its widths in code.
@@ -60,8 +62,10 @@ def prune_channels(
     for done in range(1, ROUNDS + 1):
         target = whole.fraction(macs_fraction ** (done / ROUNDS), weights_fraction ** (done / ROUNDS))
         channels = find_channels(graph)
-        importance = channel_importance(pruned, channels, split, preprocessing=preprocessing, seed=seed + done)
-        gone = _choose(graph, channels, importance, target, floor)
+        measured = channel_importance(
+            pruned, channels, split, preprocessing=preprocessing, seed=seed + done, importance=importance
+        )
+        gone = _choose(graph, channels, measured, target, floor)
         remove_channels(pruned, channels, gone)
         graph = _trace_pruned(pruned, shape)
     return pruned

@@ -8,9 +8,15 @@ all readers at once is what makes it right for residual networks, where one chan
 
 Molchanov et al. 2019, arXiv:1906.10771, eq. 8 (theirs sums over the weights that write the channel; under batch norm in
 training mode that sum is zero). Batch norm is in evaluation mode here.
+
+Without labels, L is the loss to labels that are drawn from the network's own softmax. What is averaged is then the
+channel's share of the Fisher information, which says how far the answers move, right or wrong; with true labels it is
+what is called the empirical one (Kunstner et al. 2019, arXiv:1905.12558).
 """
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import numpy as np
 import torch
@@ -25,8 +31,21 @@ BATCH_SIZE = 16
 BATCHES = 48
 
 
+class Importance(StrEnum):
+    """Whose loss it is that a channel must not change."""
+
+    LABELS = "labels"
+    ANSWERS = "answers"  # to the network's own; reads no labels
+
+
 def channel_importance(
-    model: nn.Module, channels: Channels, split: Split, *, preprocessing: Preprocessing, seed: int
+    model: nn.Module,
+    channels: Channels,
+    split: Split,
+    *,
+    preprocessing: Preprocessing,
+    seed: int,
+    importance: Importance = Importance.LABELS,
 ) -> list[float]:
     """Importance, indexed by channel id; weights, mode and gradients of `model` are left as they were."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
@@ -35,12 +54,17 @@ def channel_importance(
     size = 1 + max((int(ids.max()) for ids in channels.of_value.values()), default=0)
     total = np.zeros(size)
     order = np.random.default_rng(seed).permutation(len(split))[: BATCH_SIZE * BATCHES]
+    generator = torch.Generator().manual_seed(seed)
     was_training = model.training
     model.eval()
     try:
         for indices in np.array_split(order, max(len(order) // BATCH_SIZE, 1)):
             logits = model(images_to_tensor(split.inputs[indices], preprocessing))
-            loss = functional.cross_entropy(logits, labels_to_tensor(split.labels[indices]))
+            if importance is Importance.LABELS:
+                labels = labels_to_tensor(split.labels[indices])
+            else:
+                labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
+            loss = functional.cross_entropy(logits, labels)
             change = np.zeros(size)
             for use, weight, gradient in zip(reading, weights, torch.autograd.grad(loss, weights), strict=True):
                 term = (weight.detach() * gradient).transpose(0, use.dim).flatten(1).sum(dim=1)

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune.channels import prune_channels
+from orchestrator.compression.prune.importance import Importance
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets.splits import Split
+
+LEARNING = Learning(epochs=8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruning:
-    """How far to prune, and how long to train afterwards.
+    """How far to prune, and how to train back afterwards.
 
     Attributes:
         macs_fraction, weights_fraction: shares of the multiplications and of the weights that stay at most.
-        epochs: of distillation afterwards; 0 leaves the network as pruning leaves it.
-        learning_rate: peak; lower than from scratch, because most of the network is still there.
+        importance: by labels, or without.
+        learning: None leaves the network as pruning leaves it.
+        seed: of the samples that importance is measured on.
     """
 
     macs_fraction: float = 0.5
     weights_fraction: float = 1.0
-    epochs: int = 8
-    learning_rate: float = 0.05
+    importance: Importance = Importance.LABELS
+    learning: Learning | None = LEARNING
     seed: int = 0
 
 
@@ -36,9 +41,14 @@ def prune_and_recover(
     pruning: Pruning,
     *,
     preprocessing: Preprocessing,
+    teacher: nn.Module | None = None,
+    answers: Tensor | None = None,
+    extra: Split | None = None,
     on_progress: OnProgress | None = None,
 ) -> nn.Module:
-    """Return a narrower copy of `model`, distilled from it on the labelled `split`; `model` stays as it is.
+    """Return a narrower copy of `model`, trained back on `split` under `teacher`, or under `model` itself.
+
+    `answers` and `extra` are those of `distill`.
 
     Raises:
         PruningError, CaptureError, WeightError, DataError, TrainingError: see `prune_channels` and `distill`.
@@ -49,17 +59,18 @@ def prune_and_recover(
         preprocessing=preprocessing,
         macs_fraction=pruning.macs_fraction,
         weights_fraction=pruning.weights_fraction,
+        importance=pruning.importance,
         seed=pruning.seed,
     )
-    if pruning.epochs:
+    if pruning.learning is not None:
         distill(
             pruned,
-            model,
+            teacher or model,
             split,
+            pruning.learning,
             preprocessing=preprocessing,
-            epochs=pruning.epochs,
-            learning_rate=pruning.learning_rate,
-            seed=pruning.seed,
+            answers=answers,
+            extra=extra,
             on_progress=on_progress,
         )
     return pruned.eval()

@@ -4,11 +4,7 @@
 
 The teacher is frozen and in evaluation mode; its answers are computed once, since they never change. T^2 keeps the
 gradients of the soft part the same size whatever the temperature. Hinton, Vinyals & Dean 2015, arXiv:1503.02531.
-`Objective.DECOUPLED` weighs the two halves of that divergence apart, see `objectives`.
-
-Function matching (`views`) takes the teacher for a function that can be asked anywhere: both see the same
-views, mirrored, shifted and mixed anew in every step, and labels are not needed. It costs a pass of the teacher in
-every step, and pays where training is long. Beyer et al. 2022, arXiv:2106.05237.
+Other objectives, function matching among them, are in `objectives`.
 
 For repair, `extra` holds labelled samples from a device whose world has changed. The teacher has not seen that world
 either, so on them only the labels count; a stated share of each batch is drawn from them, however few there are, and
@@ -17,7 +13,7 @@ the rest of the batch holds the student to what it knew.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,9 +24,9 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor, label
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
 from orchestrator.compression.progress import OnProgress
-from orchestrator.compression.training.augment import Views
+from orchestrator.compression.training.learning import Learning
 from orchestrator.compression.training.loop import Schedule, minimise
-from orchestrator.compression.training.objectives import Objective, distillation_loss
+from orchestrator.compression.training.objectives import Objective, distillation_loss, soft_divergence
 from orchestrator.datasets.splits import Split
 
 
@@ -38,17 +34,10 @@ def distill(
     student: nn.Module,
     teacher: nn.Module,
     split: Split,
+    learning: Learning,
     *,
     preprocessing: Preprocessing,
-    epochs: int,
-    temperature: float = 4.0,
-    alpha: float = 0.7,
-    objective: Objective = Objective.KD,
     answers: Tensor | None = None,
-    views: Views | None = None,
-    batch_size: int = 128,
-    learning_rate: float = 0.05,
-    seed: int = 0,
     extra: Split | None = None,
     extra_share: float = 0.3,
     on_progress: OnProgress | None = None,
@@ -56,9 +45,7 @@ def distill(
     """Train `student` in place; it is left in evaluation mode.
 
     Args:
-        alpha: weight of the soft part, 0..1; the labels have the rest, and are not read where it is 1.
         answers: the teacher's logits for `split`, float32 [samples, classes], where several students need them.
-        views: of the samples, drawn anew in every step and answered by the teacher; then only its answers count.
         extra: labelled samples learned from their labels alone.
         extra_share: how much of each batch they are.
 
@@ -67,43 +54,34 @@ def distill(
         TrainingError: a parameter is out of range, the two networks' outputs differ in shape, or the loss diverges.
     """
     require_samples(split, at_least=2, what="distillation")
-    if not (math.isfinite(temperature) and temperature > 0) or not 0 <= alpha <= 1 or not 0 < extra_share < 1:
-        raise TrainingError(
-            f"temperature must be positive, alpha and extra_share within 0..1: {temperature}, {alpha}, {extra_share}"
-        )
-    if views is not None and extra is not None:
-        raise TrainingError("function matching asks the teacher alone; extra samples have labels that it does not know")
+    if not 0 < extra_share < 1:
+        raise TrainingError(f"extra_share must be between 0 and 1, found {extra_share}")
     if answers is not None and len(answers) != len(split):
         raise TrainingError(f"the teacher's {len(answers)} answers are not those to the {len(split)} samples")
-    schedule = Schedule(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
-    matching = _Matching(teacher, views, temperature, seed) if views else None
-    if matching is not None:
-        soft = torch.empty(0)
-    elif answers is None:
-        soft = predict_logits(teacher, split.inputs, preprocessing)
+    teach: _Matching | _Known
+    if learning.objective is Objective.MATCHING:
+        if extra is not None:
+            raise TrainingError(
+                "function matching asks the teacher alone, which cannot know the labels of extra samples"
+            )
+        teach = _Matching(teacher, learning)
     else:
-        soft = answers
-    labels = labels_to_tensor(split.labels)
-    extras = None
-    if extra is not None:
-        extras = _Extras(extra, preprocessing, round(batch_size * extra_share / (1 - extra_share)), seed)
+        known = predict_logits(teacher, split.inputs, preprocessing) if answers is None else answers
+        extras = None if extra is None else _Extras(extra, preprocessing, learning, extra_share)
+        teach = _Known(known, labels_to_tensor(split.labels), learning, extras)
 
     def loss_of_batch(indices: Tensor) -> Tensor:
-        images = images_to_tensor(split.inputs[indices.numpy()], preprocessing)
-        if matching is not None:
-            return matching.loss(student, images, labels[indices])
-        if extras is None:
-            return distillation_loss(student(images), soft[indices], labels[indices], temperature, alpha, objective)
-        extra_images, extra_labels = extras.draw()
-        logits = student(torch.cat([images, extra_images]))  # one batch, so that batch norm sees the mixture
-        mine = len(indices)
-        known = distillation_loss(logits[:mine], soft[indices], labels[indices], temperature, alpha, objective)
-        new = functional.cross_entropy(logits[mine:], extra_labels)
-        return (1 - extra_share) * known + extra_share * new
+        return teach.loss(student, images_to_tensor(split.inputs[indices.numpy()], preprocessing), indices)
 
+    schedule = Schedule(
+        epochs=learning.epochs,
+        batch_size=learning.batch_size,
+        learning_rate=learning.learning_rate,
+        seed=learning.seed,
+    )
     student.train()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout
+        torch.manual_seed(learning.seed)  # dropout
         minimise(
             [parameter for parameter in student.parameters() if parameter.requires_grad],
             loss_of_batch,
@@ -115,27 +93,58 @@ def distill(
     student.eval()
 
 
+@dataclass(eq=False)
 class _Matching:
     """A teacher that is asked about views that nobody has seen before."""
 
-    def __init__(self, teacher: nn.Module, views: Views, temperature: float, seed: int) -> None:
-        self.teacher, self.views, self.temperature = teacher.eval(), views, temperature
-        self.generator = torch.Generator().manual_seed(seed)
+    teacher: nn.Module
+    learning: Learning
 
-    def loss(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        views = self.views.draw(images, self.generator)
+    def __post_init__(self) -> None:
+        self.teacher.eval()
+        self.generator = torch.Generator().manual_seed(self.learning.seed)
+
+    def loss(self, student: nn.Module, images: Tensor, indices: Tensor) -> Tensor:
+        del indices
+        views = self.learning.views.draw(images, self.generator)
         with torch.no_grad():
             answers = self.teacher(views)
-        return distillation_loss(student(views), answers, labels, self.temperature, alpha=1.0)
+        return soft_divergence(student(views), answers, self.learning.temperature)
+
+
+@dataclass(eq=False)
+class _Known:
+    """A teacher whose answers to all samples are known; with extra samples, a batch is a mixture of both."""
+
+    answers: Tensor
+    labels: Tensor
+    learning: Learning
+    extras: _Extras | None
+
+    def loss(self, student: nn.Module, images: Tensor, indices: Tensor) -> Tensor:
+        if self.extras is None:
+            return self._of(student(images), indices)
+        extra_images, extra_labels = self.extras.draw()
+        logits = student(torch.cat([images, extra_images]))  # one batch, so that batch norm sees the mixture
+        known = self._of(logits[: len(indices)], indices)
+        new = functional.cross_entropy(logits[len(indices) :], extra_labels)
+        return (1 - self.extras.share) * known + self.extras.share * new
+
+    def _of(self, logits: Tensor, indices: Tensor) -> Tensor:
+        how = self.learning
+        return distillation_loss(
+            logits, self.answers[indices], self.labels[indices], how.temperature, how.alpha, how.objective
+        )
 
 
 class _Extras:
     """Endless batches of the extra samples, each pass in a new order."""
 
-    def __init__(self, split: Split, preprocessing: Preprocessing, batch_size: int, seed: int) -> None:
+    def __init__(self, split: Split, preprocessing: Preprocessing, learning: Learning, share: float) -> None:
         require_samples(split, what="repair")
-        self.split, self.preprocessing, self.batch_size = split, preprocessing, max(batch_size, 1)
-        self.rng = np.random.default_rng(seed)
+        self.split, self.preprocessing, self.share = split, preprocessing, share
+        self.batch_size = max(round(learning.batch_size * share / (1 - share)), 1)
+        self.rng = np.random.default_rng(learning.seed)
         self.queue = np.empty(0, np.int64)
 
     def draw(self) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,10 @@ sure silences its second part. `Objective.DECOUPLED` gives both weights of their
 
     KD         KL((p_t, 1 - p_t) || (q_t, 1 - q_t)) + (1 - p_t) * KL(others of p || others of q)
     DECOUPLED  KL((p_t, 1 - p_t) || (q_t, 1 - q_t)) +     beta  * KL(others of p || others of q)
+
+Function matching (`Objective.MATCHING`) is the first of them, but the teacher is taken for a function that can be asked
+anywhere: both see the same views, mirrored, shifted and mixed anew in every step, and labels are not needed. It costs
+a pass of the teacher in every step, and pays where training is long. Beyer et al. 2022, arXiv:2106.05237.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ class Objective(StrEnum):
 
     KD = "kd"
     DECOUPLED = "decoupled"
+    MATCHING = "function-matching"
 
 
 def distillation_loss(
@@ -38,8 +43,6 @@ def distillation_loss(
     objective: Objective = Objective.KD,
 ) -> Tensor:
     """`alpha` of the objective, and 1 - alpha of the cross-entropy to the labels."""
-    if student.shape != teacher.shape:
-        raise TrainingError(f"the student answers {tuple(student.shape)}, the teacher {tuple(teacher.shape)}")
     if objective is Objective.DECOUPLED:
         soft = decoupled_divergence(student, teacher, labels, temperature)
     else:
@@ -51,6 +54,7 @@ def distillation_loss(
 
 def soft_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 * KL(softmax(teacher / T) || softmax(student / T))."""
+    _require_one_shape(student, teacher)
     divergence = functional.kl_div(
         functional.log_softmax(student / temperature, dim=1),
         functional.log_softmax(teacher / temperature, dim=1),
@@ -64,11 +68,17 @@ def decoupled_divergence(
     student: Tensor, teacher: Tensor, labels: Tensor, temperature: float, beta: float = DECOUPLED_BETA
 ) -> Tensor:
     """The module's second equation, times T^2."""
+    _require_one_shape(student, teacher)
     log_p, log_q = (functional.log_softmax(logits / temperature, dim=1) for logits in (teacher, student))
     is_target = functional.one_hot(labels, student.shape[1]).bool()
     target = _kl(_target_and_rest(log_p, is_target), _target_and_rest(log_q, is_target))
     others = _kl(_others(log_p, is_target), _others(log_q, is_target))
     return temperature**2 * (target + beta * others)
+
+
+def _require_one_shape(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise TrainingError(f"the student answers {tuple(student.shape)}, the teacher {tuple(teacher.shape)}")
 
 
 def _target_and_rest(log_p: Tensor, is_target: Tensor) -> Tensor:

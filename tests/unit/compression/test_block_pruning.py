@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,13 +21,15 @@ from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.lower.blocks import in_blocks
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune.blocks import (
+    LEARNING,
     BlockPruning,
     Budget,
-    distill_sparse,
     prune_blocks,
+    prune_blocks_and_recover,
     prune_blocks_by_magnitude,
 )
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
+from orchestrator.compression.prune.blocks.timing import dense_latencies_us
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.datasets import Splits
 from protos import model_pb2 as pb
@@ -85,9 +88,8 @@ def test_zeros_stay_zeros_through_distillation_quantization_and_on_the_device(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
     model = trained("residual")
-    sparse = prune_blocks(model, digits.train, preprocessing=preprocessing, sparsity=0.7, block_rows=4)
-    pruning = BlockPruning(epochs=3, learning_rate=0.02, batch_size=64)
-    distill_sparse(sparse, model, digits.train, pruning, preprocessing=preprocessing)
+    pruning = BlockPruning(sparsity=0.7, block_rows=4, learning=replace(LEARNING, epochs=3, batch_size=64))
+    sparse = prune_blocks_and_recover(model, digits.train, pruning, preprocessing=preprocessing)
     for name, mask in sparse.masks.items():
         weight = sparse.model.get_parameter(name)
         assert not weight[~mask].any()
@@ -116,6 +118,7 @@ def test_measured_latencies_decide_which_layers_give(
             preprocessing=preprocessing,
             sparsity=0.5,
             block_rows=4,
+            budget=Budget.LATENCY,
             latencies_us=latencies,
         )
         return {name: 1 - float(mask.float().mean()) for name, mask in sparse.masks.items()}
@@ -125,6 +128,19 @@ def test_measured_latencies_decide_which_layers_give(
     assert slow_inner.keys() == {"inner.weight", "head.weight"}
     assert slow_inner["inner.weight"] > slow_head["inner.weight"]
     assert slow_head["head.weight"] > slow_inner["head.weight"]
+
+
+def test_time_is_measured_here_where_no_device_has_measured_it(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    latencies_us = dense_latencies_us(trained("residual"), digits.train, preprocessing=preprocessing)
+    assert {"inner.weight", "pointwise.weight", "head.weight"} <= latencies_us.keys()
+    assert all(latency_us > 0 for latency_us in latencies_us.values())
+    sparse = prune_blocks(
+        trained("residual"), digits.train, preprocessing=preprocessing, sparsity=0.5, budget=Budget.LATENCY
+    )
+    assert sparse.masks.keys() <= latencies_us.keys()
+    assert 0 < sparse.sparsity < 1
 
 
 def test_wide_layers_get_larger_grains(digits: Splits, preprocessing: Preprocessing) -> None:
@@ -168,7 +184,7 @@ def test_what_cannot_be_is_refused(trained: Trained, digits: Splits, preprocessi
     with pytest.raises(PruningError, match="at most"):
         prune_blocks(model, digits.train, sparsity=0.99, block_rows=4, **common)
     with pytest.raises(PruningError, match="names no layer"):
-        prune_blocks(model, digits.train, sparsity=0.5, latencies_us={"nothing": 1.0}, **common)
+        prune_blocks(model, digits.train, sparsity=0.5, budget=Budget.LATENCY, latencies_us={"nothing": 1.0}, **common)
     lone = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten(), nn.Linear(108, 10))
     assert set(prune_blocks(lone, digits.train, sparsity=0.5, **common).masks) == {"2.weight"}
     with pytest.raises(PruningError, match="no layer can be sparse"):

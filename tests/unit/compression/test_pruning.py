@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,14 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import PruningError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
-from orchestrator.compression.prune import Pruning, prune_channels
+from orchestrator.compression.prune import Importance, Pruning, prune_channels
 from orchestrator.compression.prune.dependencies import find_channels
 from orchestrator.compression.prune.importance import channel_importance
 from orchestrator.compression.prune.surgery import remove_channels, take_widths
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import Splits
+from orchestrator.compression.training.learning import Learning
+from orchestrator.datasets import Split, Splits
 from tests.unit.compression.networks import small_network
 
 Trained = Callable[[str], nn.Module]
@@ -59,13 +61,32 @@ def test_a_pruned_network_comes_back_from_its_checkpoint(
         take_widths(small_network(), read_tensors(checkpoint))
 
 
+def test_importance_of_the_answers_reads_no_labels_and_finds_what_labels_find(
+    trained: Trained, digits: Splits, preprocessing: Preprocessing
+) -> None:
+    def narrower(split: Split, importance: Importance) -> nn.Module:
+        return prune_channels(
+            trained("residual"), split, preprocessing=preprocessing, macs_fraction=0.6, importance=importance, seed=1
+        )
+
+    unlabelled = Split(digits.train.inputs, np.zeros_like(digits.train.labels))
+    blind, seeing = narrower(unlabelled, Importance.ANSWERS), narrower(digits.train, Importance.ANSWERS)
+    assert blind.state_dict().keys() == seeing.state_dict().keys()
+    assert all(torch.equal(seeing.state_dict()[name], tensor) for name, tensor in blind.state_dict().items())
+
+    def accuracy(network: nn.Module) -> float:
+        return evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
+
+    assert accuracy(blind) > accuracy(narrower(digits.train, Importance.LABELS)) - 0.1
+
+
 def test_a_pruned_network_learns_back_what_it_lost(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
     network = trained("residual")
     before = evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
     pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.4, seed=1)
-    distill(pruned, network, digits.train, preprocessing=preprocessing, epochs=3, batch_size=64, learning_rate=0.05)
+    distill(pruned, network, digits.train, Learning(epochs=3, batch_size=64), preprocessing=preprocessing)
     assert evaluate_network(pruned, digits.choose, preprocessing=preprocessing).accuracy > before - 0.03
 
 
@@ -95,7 +116,7 @@ def test_pruning_and_four_bits_are_one_command(trained: Trained, digits: Splits,
     network = trained("residual")
     before = evaluate_network(network, digits.choose, preprocessing=preprocessing).accuracy
     whole = compress(network, digits, Recipe(weight_bits=4), name="digits")
-    pruning = Pruning(macs_fraction=0.5, epochs=5, seed=1)
+    pruning = Pruning(macs_fraction=0.5, learning=Learning(epochs=5, seed=1), seed=1)
     halved = compress(network, digits, Recipe(weight_bits=4), name="digits", prune=pruning)
     assert halved.size_bytes < 0.8 * whole.size_bytes
     assert evaluate(halved, digits.choose).accuracy > before - 0.05

@@ -18,6 +18,7 @@ from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets import (
     CertifySpentError,
     LeakError,
@@ -42,11 +43,13 @@ def trained_on(split: Split, digits: Splits, preprocessing: Preprocessing) -> ob
 
 
 def distilled_on(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:
-    return distill(small_network(), small_network(), split, preprocessing=preprocessing, epochs=1)
+    return distill(small_network(), small_network(), split, Learning(epochs=1), preprocessing=preprocessing)
 
 
 def repaired_with(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:
-    return distill(small_network(), small_network(), digits.train, preprocessing=preprocessing, epochs=1, extra=split)
+    return distill(
+        small_network(), small_network(), digits.train, Learning(epochs=1), preprocessing=preprocessing, extra=split
+    )
 
 
 def pruned_by(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:

@@ -15,6 +15,7 @@ from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.training.augment import Views, mirrored, mixed, shifted
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.compression.training.loop import Schedule
 from orchestrator.compression.training.objectives import (
     Objective,
@@ -89,7 +90,7 @@ def test_impossible_requests_are_refused(digits: Splits, preprocessing: Preproce
     with pytest.raises(DataError, match="at least 2"):
         train_classifier(network, digits.train.take(slice(0, 1)), preprocessing=preprocessing, epochs=1)
     with pytest.raises(TrainingError, match="temperature"):
-        distill(network, network, digits.train, preprocessing=preprocessing, epochs=1, temperature=0.0)
+        distill(network, network, digits.train, Learning(epochs=1, temperature=0.0), preprocessing=preprocessing)
     with pytest.raises(PreprocessingError, match="1 channel"):
         images_to_tensor(digits.train.inputs, Preprocessing((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)))
     with pytest.raises(PreprocessingError, match="positive"):
@@ -133,11 +134,14 @@ def test_function_matching_needs_no_labels(trained: Trained, digits: Splits, pre
         student,
         teacher,
         unlabelled,
+        Learning(
+            epochs=14,
+            batch_size=64,
+            learning_rate=0.1,
+            objective=Objective.MATCHING,
+            views=Views(mirror=False, max_shift=0),
+        ),
         preprocessing=preprocessing,
-        epochs=14,
-        batch_size=64,
-        learning_rate=0.1,
-        views=Views(mirror=False, max_shift=0),
     )
     assert evaluate_network(student, digits.choose, preprocessing=preprocessing).accuracy > 0.8
 
@@ -145,14 +149,13 @@ def test_function_matching_needs_no_labels(trained: Trained, digits: Splits, pre
 def test_function_matching_refuses_samples_that_only_labels_explain(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
-    with pytest.raises(TrainingError, match="labels that it does not know"):
+    with pytest.raises(TrainingError, match="cannot know the labels"):
         distill(
             trained("small"),
             trained("residual"),
             digits.train,
+            Learning(epochs=1, objective=Objective.MATCHING),
             preprocessing=preprocessing,
-            epochs=1,
-            views=Views(),
             extra=digits.choose,
         )
 
@@ -181,7 +184,13 @@ def test_distillation_teaches_the_student_and_leaves_the_teacher_alone(
 ) -> None:
     teacher, student = trained("residual"), small_network(4)
     before = copy.deepcopy(teacher.state_dict())
-    distill(student, teacher, digits.train, preprocessing=preprocessing, epochs=5, batch_size=64, learning_rate=0.1)
+    distill(
+        student,
+        teacher,
+        digits.train,
+        Learning(epochs=5, batch_size=64, learning_rate=0.1),
+        preprocessing=preprocessing,
+    )
     assert evaluate_network(student, digits.choose, preprocessing=preprocessing).accuracy > 0.9
     assert all(torch.equal(before[name], tensor) for name, tensor in teacher.state_dict().items())
 
@@ -189,7 +198,7 @@ def test_distillation_teaches_the_student_and_leaves_the_teacher_alone(
 def test_a_teacher_with_other_classes_is_refused(digits: Splits, preprocessing: Preprocessing) -> None:
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     with pytest.raises(TrainingError, match="the student answers"):
-        distill(small_network(4), teacher, digits.train, preprocessing=preprocessing, epochs=1)
+        distill(small_network(4), teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing)
 
 
 def test_answers_that_are_known_teach_as_those_that_are_asked_for(
@@ -198,8 +207,8 @@ def test_answers_that_are_known_teach_as_those_that_are_asked_for(
     teacher, asking, told = trained("residual"), small_network(4), small_network(4)
     told.load_state_dict(asking.state_dict())
     answers = predict_logits(teacher, digits.train.inputs, preprocessing)
-    distill(asking, teacher, digits.train, preprocessing=preprocessing, epochs=1)
-    distill(told, teacher, digits.train, preprocessing=preprocessing, epochs=1, answers=answers)
+    distill(asking, teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing)
+    distill(told, teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing, answers=answers)
     assert all(torch.equal(asking.state_dict()[name], tensor) for name, tensor in told.state_dict().items())
 
 
@@ -207,7 +216,9 @@ def test_answers_to_other_samples_are_refused(trained: Trained, digits: Splits, 
     teacher = trained("residual")
     answers = predict_logits(teacher, digits.choose.inputs, preprocessing)
     with pytest.raises(TrainingError, match="answers are not those"):
-        distill(small_network(4), teacher, digits.train, preprocessing=preprocessing, epochs=1, answers=answers)
+        distill(
+            small_network(4), teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing, answers=answers
+        )
 
 
 def test_a_few_labelled_samples_repair_a_degraded_camera_without_forgetting_clean_images(
@@ -223,10 +234,8 @@ def test_a_few_labelled_samples_repair_a_degraded_camera_without_forgetting_clea
         student,
         teacher,
         digits.train,
+        Learning(epochs=3, batch_size=64),
         preprocessing=preprocessing,
-        epochs=3,
-        batch_size=64,
-        learning_rate=0.05,
         extra=returned,
     )
     assert evaluate_network(student, judged, preprocessing=preprocessing).accuracy > broken + 0.15
@@ -238,4 +247,11 @@ def test_an_empty_repair_set_is_an_error_and_not_ignored(
 ) -> None:
     empty = Split(np.empty((0, 8, 8, 1), np.uint8), np.empty(0, np.int64))
     with pytest.raises(DataError, match="repair"):
-        distill(trained("small"), trained("small"), digits.train, preprocessing=preprocessing, epochs=1, extra=empty)
+        distill(
+            trained("small"),
+            trained("small"),
+            digits.train,
+            Learning(epochs=1),
+            preprocessing=preprocessing,
+            extra=empty,
+        )

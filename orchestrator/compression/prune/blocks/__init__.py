@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from orchestrator.compression.prune.blocks.network import Budget, SparseNetwork, prune_blocks, prune_blocks_by_magnitude
-from orchestrator.compression.prune.blocks.recovery import (
-    BlockPruning,
-    distill_sparse,
-    prune_blocks_and_recover,
-)
+from orchestrator.compression.prune.blocks.recovery import LEARNING, BlockPruning, prune_blocks_and_recover
 
 __all__ = [
+    "LEARNING",
     "BlockPruning",
     "Budget",
     "SparseNetwork",
-    "distill_sparse",
     "prune_blocks",
     "prune_blocks_and_recover",
     "prune_blocks_by_magnitude",

@@ -23,6 +23,7 @@ from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.blocks.allocation import Offer, allocate
 from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
+from orchestrator.compression.prune.blocks.timing import dense_latencies_us
 from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS
 from orchestrator.datasets.splits import Split
 
@@ -37,6 +38,7 @@ class Budget(StrEnum):
 
     BLOCKS = "blocks"
     MACS = "macs"
+    LATENCY = "latency"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,25 +69,28 @@ def prune_blocks(
     """Return a copy of `model` with `sparsity` of its blocks zero; a few hundred samples are looked at, no labels.
 
     Args:
-        sparsity: share of `budget`, or of the time in `latencies_us`, over all layers that can be sparse.
+        sparsity: share of `budget` over all layers that can be sparse.
         block_rows: outputs of a block, 4, 8 or 16; None chooses by the layer's width.
-        latencies_us: measured time of each dense layer by its parameter's path; layers that are missing stay dense.
+        latencies_us: for `Budget.LATENCY`, the time of each dense layer by the path of its weight, as a device measured
+            it; None measures here. Layers that are missing stay dense.
 
     Raises:
         PruningError: the sparsity is out of range or cannot be reached, or no layer can be sparse.
         CaptureError, WeightError, DataError: the network cannot be captured or holds NaN; there are no samples.
     """
     work = _Work(model, split, preprocessing, sparsity, block_rows)
-    layers = [layer for layer in work.layers if latencies_us is None or layer.node.weight_name in latencies_us]
-    if not layers:
-        raise PruningError("latencies_us names no layer that can be sparse; keys are paths such as 'blocks.0.weight'")
-    offers = []
-    for layer in layers:
-        saves = layer.block_macs if budget is Budget.MACS else 1.0
-        if latencies_us is not None:
-            saves = latencies_us[layer.node.weight_name] / layer.blocks
-        offers.append(work.offer(layer, saves))
-    return work.make_sparse(layers, allocate(offers, sparsity))
+    if budget is Budget.LATENCY:
+        if latencies_us is None:
+            latencies_us = dense_latencies_us(model, split, preprocessing=preprocessing)
+        saves = {name: us / layer.blocks for name, layer in work.layers.items() if (us := latencies_us.get(name))}
+        if not saves:
+            raise PruningError("latencies_us names no layer that can be sparse; keys are paths as 'blocks.0.weight'")
+    elif budget is Budget.MACS:
+        saves = {name: layer.block_macs for name, layer in work.layers.items()}
+    else:
+        saves = dict.fromkeys(work.layers, 1.0)
+    offers = [work.offer(work.layers[name], saved) for name, saved in saves.items()]
+    return work.make_sparse(offers, allocate(offers, sparsity))
 
 
 @torch.no_grad()
@@ -95,13 +100,13 @@ def prune_blocks_by_magnitude(
     """The plain way, to compare with: in each layer the blocks of smallest squares go, and nothing makes up for it."""
     work = _Work(model, split, preprocessing, sparsity, block_rows)
     masks = {}
-    for layer in work.layers:
+    for name, layer in work.layers.items():
         squares = layer.to_rows(layer.node.weight).view(layer.rows_of_blocks, layer.rows, -1, COLUMNS) ** 2
         magnitude_BJ = squares.sum(dim=(1, 3))
         kept = magnitude_BJ.view(-1).argsort()[round(sparsity * layer.blocks) :]
         kept_BJ = torch.zeros(layer.blocks, dtype=torch.bool).index_fill(0, kept, True).view(magnitude_BJ.shape)
-        masks[layer.node.weight_name] = layer.mask(kept_BJ)
-        work.model.get_parameter(layer.node.weight_name).mul_(masks[layer.node.weight_name])
+        masks[name] = layer.mask(kept_BJ)
+        work.model.get_parameter(name).mul_(masks[name])
     return SparseNetwork(work.model, masks)
 
 
@@ -120,7 +125,7 @@ class _Work:
         self.model = copy.deepcopy(model).eval()
         height, width, channels = split.sample_shape
         self.graph = trace(self.model, (channels, height, width))
-        self.layers = block_layers(self.graph, block_rows=block_rows)
+        self.layers = {layer.node.weight_name: layer for layer in block_layers(self.graph, block_rows=block_rows)}
         if not self.layers:
             what = f"none without groups has a multiple of four inputs, {MAX_ROW_INPUTS} at most"
             raise PruningError(f"no layer can be sparse: {what}")
@@ -129,7 +134,7 @@ class _Work:
         self.answers = torch.log_softmax(self.graph.run(self.samples).flatten(1), dim=1)
 
     def _inputs_of_layers(self) -> dict[str, Tensor]:
-        wanted = {layer.node.inputs[0] for layer in self.layers}
+        wanted = {layer.node.inputs[0] for layer in self.layers.values()}
         maps = {node.output: output for node, output in self.graph.walk(self.samples) if node.output in wanted}
         return {self.graph.input: self.samples, **maps}
 
@@ -156,8 +161,8 @@ class _Work:
         layer.node.weight = dense
         return float(functional.kl_div(answers, self.answers, reduction="batchmean", log_target=True))
 
-    def make_sparse(self, layers: list[BlockLayer], kept: list[Tensor]) -> SparseNetwork:
-        chosen = {layer.node.name: (layer, kept_BJ) for layer, kept_BJ in zip(layers, kept, strict=True)}
+    def make_sparse(self, offers: list[Offer], kept: list[Tensor]) -> SparseNetwork:
+        chosen = {offer.layer.node.name: (offer.layer, kept_BJ) for offer, kept_BJ in zip(offers, kept, strict=True)}
         before, now = {self.graph.input: self.samples}, {self.graph.input: self.samples}
         masks = {}
         for node, finished in zip(self.graph.nodes, ir.last_reads(self.graph), strict=True):

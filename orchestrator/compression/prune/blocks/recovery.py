@@ -11,31 +11,30 @@ from torch import Tensor, nn
 
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.progress import OnProgress
-from orchestrator.compression.prune.blocks.network import SparseNetwork, prune_blocks
+from orchestrator.compression.prune.blocks.network import Budget, SparseNetwork, prune_blocks
 from orchestrator.compression.training.distillation import distill
+from orchestrator.compression.training.learning import Learning
 from orchestrator.compression.training.masks import held
 from orchestrator.datasets.splits import Split
+
+LEARNING = Learning(epochs=1, learning_rate=0.02, alpha=0.9)  # gentler than from scratch: most of the network is there
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockPruning:
-    """How sparse, and how long to train afterwards.
+    """How sparse, and how to train back afterwards.
 
     Attributes:
-        sparsity: share of the blocks that become zero; see `prune_blocks`.
+        sparsity: share of the budget that goes; see `prune_blocks`.
         block_rows: outputs of a block, 4, 8 or 16; None chooses by the layer's width.
-        epochs: of distillation under the mask; 0 leaves the network as pruning leaves it.
-        learning_rate: peak; lower than from scratch, because most of the network is still there.
+        budget: what the share is of; time is that of the engine on this machine.
+        learning: under the mask; None leaves the network as pruning leaves it.
     """
 
     sparsity: float = 0.6
     block_rows: int | None = None
-    epochs: int = 1
-    learning_rate: float = 0.02
-    temperature: float = 4.0
-    alpha: float = 0.9
-    batch_size: int = 128
-    seed: int = 0
+    budget: Budget = Budget.BLOCKS
+    learning: Learning | None = LEARNING
 
 
 def prune_blocks_and_recover(
@@ -49,7 +48,7 @@ def prune_blocks_and_recover(
     extra: Split | None = None,
     on_progress: OnProgress | None = None,
 ) -> SparseNetwork:
-    """Return a sparse copy of `model`, distilled on the labelled `split` from `teacher`, or from `model` itself.
+    """Return a sparse copy of `model`, trained back on `split` under `teacher`, or under `model` itself.
 
     `answers` and `extra` are those of `distill`.
 
@@ -57,47 +56,23 @@ def prune_blocks_and_recover(
         PruningError, CaptureError, WeightError, DataError, TrainingError: see `prune_blocks` and `distill`.
     """
     sparse = prune_blocks(
-        model, split, preprocessing=preprocessing, sparsity=pruning.sparsity, block_rows=pruning.block_rows
+        model,
+        split,
+        preprocessing=preprocessing,
+        sparsity=pruning.sparsity,
+        block_rows=pruning.block_rows,
+        budget=pruning.budget,
     )
-    if pruning.epochs:
-        distill_sparse(
-            sparse,
-            teacher or model,
-            split,
-            pruning,
-            preprocessing=preprocessing,
-            answers=answers,
-            extra=extra,
-            on_progress=on_progress,
-        )
+    if pruning.learning is not None:
+        with held(sparse.model, sparse.masks):  # weights that are masked stay exactly 0
+            distill(
+                sparse.model,
+                teacher or model,
+                split,
+                pruning.learning,
+                preprocessing=preprocessing,
+                answers=answers,
+                extra=extra,
+                on_progress=on_progress,
+            )
     return sparse
-
-
-def distill_sparse(
-    sparse: SparseNetwork,
-    teacher: nn.Module,
-    split: Split,
-    pruning: BlockPruning,
-    *,
-    preprocessing: Preprocessing,
-    answers: Tensor | None = None,
-    extra: Split | None = None,
-    on_progress: OnProgress | None = None,
-) -> None:
-    """Train `sparse.model` in place for `pruning.epochs`; weights that are masked stay exactly 0."""
-    with held(sparse.model, sparse.masks):
-        distill(
-            sparse.model,
-            teacher,
-            split,
-            preprocessing=preprocessing,
-            epochs=pruning.epochs,
-            temperature=pruning.temperature,
-            alpha=pruning.alpha,
-            batch_size=pruning.batch_size,
-            learning_rate=pruning.learning_rate,
-            seed=pruning.seed,
-            answers=answers,
-            extra=extra,
-            on_progress=on_progress,
-        )
