@@ -13,26 +13,24 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import QuantizationError
 from orchestrator.compression.qat.grids import FixedGrid, LearnedGrid
 from orchestrator.compression.qat.layers import QuantizedLayer
 from orchestrator.compression.quantize.grid import Grid
+from orchestrator.compression.quantize.operators import KEEPS_GRID
 from orchestrator.compression.quantize.plan import WeightedPlan
 from orchestrator.compression.quantize.sequential import QuantizedGraph
 from orchestrator.compression.recipe import Scheme
 
-_SHARES_GRID = (ir.MaxPool, ir.Flatten, ir.Reshape, ir.Permute, ir.Clamp)  # output on the grid of the input
-_REQUANTIZES = (ir.Weighted, ir.Add, ir.Concat, ir.AveragePool)  # the others look up a table, which rounds to even
-_TRAINABLE = (*_SHARES_GRID, *_REQUANTIZES, ir.Elementwise, ir.Softmax)
+# The others look up a table, which rounds to even.
+_REQUANTIZES = (ir.Weighted, ir.Add, ir.Concat, ir.AveragePool, ir.MatMul, ir.LayerNorm, ir.Multiply)
+# Fields that training moves, beside weights.
+_LEARNS: dict[type[ir.Node], tuple[str, ...]] = {ir.LayerNorm: ("gain", "bias"), ir.Constant: ("value",)}
 
 
 class QuantizedNetwork(nn.Module):
     """Takes normalised float32 [N, C, H, W]; `start` gives structure, bits and where every parameter begins.
 
     While it trains and `is_live`, batch norm uses the statistics of the batch; otherwise it is folded.
-
-    Raises:
-        QuantizationError: an operator cannot be trained with fake quantization.
     """
 
     def __init__(self, start: QuantizedGraph) -> None:
@@ -41,20 +39,18 @@ class QuantizedNetwork(nn.Module):
         self.is_live = True
         self.grids = nn.ModuleDict()
         self.layers = nn.ModuleDict()
+        self.fields = nn.ParameterDict()
         scheme = start.recipe.scheme
         self.grids[_key(0)] = FixedGrid(start.grids[self.graph.input])
         self._grid_of = {self.graph.input: _key(0)}
         for index, node in enumerate(self.graph.nodes, start=1):
-            if not isinstance(node, _TRAINABLE):
-                raise QuantizationError(
-                    f"{node.name}: a {type(node).__name__} cannot be trained with fake quantization; "
-                    "quantize this network without training"
-                )
             if isinstance(node, ir.Weighted):
                 plan = start.plans[node.name]
                 assert isinstance(plan, WeightedPlan)
                 self.layers[_key(index)] = QuantizedLayer(plan, scheme)
-            if isinstance(node, _SHARES_GRID):
+            for field in _LEARNS.get(type(node), ()):
+                self.fields[f"{_key(index)}_{field}"] = getattr(node, field).to(torch.float32)
+            if isinstance(node, KEEPS_GRID):
                 self._grid_of[node.output] = self._grid_of[node.inputs[0]]
             elif not isinstance(node, ir.Softmax):
                 ties_up = scheme is Scheme.POWER_OF_TWO and isinstance(node, _REQUANTIZES)
@@ -75,7 +71,7 @@ class QuantizedNetwork(nn.Module):
             elif isinstance(node, ir.Clamp):
                 found = self._clamped(node, inputs[0])
             else:
-                found = _open(node).compute(*inputs)
+                found = _open(self._with_fields(node, _key(index))).compute(*inputs)
             owns = self._grid_of.get(node.output) == _key(index)
             values[node.output] = self.grids[_key(index)](found) if owns else found
             for name in finished:
@@ -89,10 +85,21 @@ class QuantizedNetwork(nn.Module):
         assert isinstance(module, FixedGrid | LearnedGrid)
         return module.grid()
 
+    def learned(self, node: ir.Node) -> ir.Node:
+        """`node`, which has no weights, with what training has made of its fields, in float64."""
+        found = self._with_fields(node, self._key_of(node))
+        return replace(found, **{name: getattr(found, name).detach().double() for name in _LEARNS.get(type(node), ())})
+
     def layer_of(self, node: ir.Weighted) -> QuantizedLayer:
-        layer = self.layers[_key(self.graph.nodes.index(node) + 1)]
+        layer = self.layers[self._key_of(node)]
         assert isinstance(layer, QuantizedLayer)
         return layer
+
+    def _key_of(self, node: ir.Node) -> str:
+        return _key(self.graph.nodes.index(node) + 1)
+
+    def _with_fields(self, node: ir.Node, key: str) -> ir.Node:
+        return replace(node, **{field: self.fields[f"{key}_{field}"] for field in _LEARNS.get(type(node), ())})
 
     def _clamped(self, node: ir.Clamp, x: Tensor) -> Tensor:
         grid = self.grid_of(node.inputs[0])

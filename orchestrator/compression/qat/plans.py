@@ -12,7 +12,8 @@ from orchestrator.compression.qat.layers import QuantizedLayer
 from orchestrator.compression.qat.network import QuantizedNetwork
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid
-from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.operators import plan_operator
+from orchestrator.compression.quantize.plan import Plan, WeightedPlan
 from orchestrator.compression.quantize.sequential import QuantizedGraph
 from orchestrator.compression.quantize.weights import quantize_bias
 from orchestrator.compression.recipe import Scheme
@@ -40,33 +41,11 @@ def trained_graph(network: QuantizedNetwork) -> QuantizedGraph:
             nodes.append(plan.node)
             plans[node.name] = plan
         else:
-            nodes.append(node)
-            plans[node.name] = _plan(node, sources, output, start.recipe.scheme)
+            learned = network.learned(node)
+            nodes.append(learned)
+            plans[node.name] = plan_operator(start.graph, learned, sources, output, start.recipe.scheme)
         grids[node.output] = output
     return QuantizedGraph(replace(start.graph, nodes=nodes), start.recipe, grids, plans)
-
-
-def _plan(node: ir.Node, sources: list[Grid], output: Grid, scheme: Scheme) -> Plan:
-    match node:
-        case ir.MaxPool():
-            return MaxPoolPlan(node)
-        case ir.Flatten():
-            return FlattenPlan()
-        case ir.Reshape() | ir.Permute():
-            return MovePlan(node)
-        case ir.Clamp():
-            return derive.plan_clamp(node, sources[0])
-        case ir.Softmax():
-            return derive.plan_softmax(sources[0])
-        case ir.Add():
-            return derive.plan_add(node, sources, output, scheme)
-        case ir.Concat():
-            return derive.plan_concat(node, sources, output, scheme)
-        case ir.AveragePool():
-            return derive.plan_average_pool(node, sources[0], output, scheme)
-        case ir.Elementwise():
-            return derive.plan_table(node, sources[0], output)
-    raise QuantizationError(f"{node.name}: a {type(node).__name__} cannot be trained with fake quantization")
 
 
 def _weighted(layer: QuantizedLayer, source: Grid, output: Grid, scheme: Scheme) -> WeightedPlan:

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import DataError, QuantizationError, WeightError
+from orchestrator.compression.errors import DataError, WeightError
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
 from orchestrator.compression.quantize.equalize import equalize
 from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
 from orchestrator.compression.quantize.mixed import choose_bits
-from orchestrator.compression.quantize.plan import FlattenPlan, MaxPoolPlan, MovePlan, Plan, WeightedPlan
+from orchestrator.compression.quantize.operators import KEEPS_GRID, plan_operator
+from orchestrator.compression.quantize.plan import Plan, WeightedPlan
 from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
@@ -124,41 +125,16 @@ class _Walk:
 
     def plan(self, node: ir.Node, intended: Tensor) -> tuple[Grid, Plan]:
         """The output's grid and what the operator does; `intended` is its output in float."""
-        sources = [self.grids[name] for name in node.inputs]
-        scheme = self.recipe.scheme
-        match node:
-            case ir.MaxPool():
-                return sources[0], MaxPoolPlan(node)
-            case ir.Flatten():
-                return sources[0], FlattenPlan()
-            case ir.Reshape() | ir.Permute():
-                return sources[0], MovePlan(node)
-            case ir.Clamp():
-                return sources[0], derive.plan_clamp(node, sources[0])
-            case ir.Softmax():
-                return SOFTMAX_GRID, derive.plan_softmax(sources[0])
-        output = search_grid(intended, scheme, what=f"the output of {node.name}")
-        match node:
-            case ir.Weighted():
-                return output, self.plan_weighted(node, sources[0], output)
-            case ir.Add():
-                return output, derive.plan_add(node, sources, output, scheme)
-            case ir.Concat():
-                return output, derive.plan_concat(node, sources, output, scheme)
-            case ir.AveragePool():
-                return output, derive.plan_average_pool(node, sources[0], output, scheme)
-            case ir.Elementwise():
-                return output, derive.plan_table(node, sources[0], output)
-            case ir.MatMul():
-                inner = node.inner(self.graph.shapes[node.inputs[0]])
-                return output, derive.plan_matmul(node, sources, output, scheme, inner)
-            case ir.LayerNorm():
-                return output, derive.plan_layer_norm(node, sources[0], output, scheme)
-            case ir.Multiply():
-                return output, derive.plan_multiply(node, sources, output, scheme)
-            case ir.Constant():
-                return output, derive.plan_constant(node, output)
-        raise QuantizationError(f"{node.name}: a {type(node).__name__} cannot be quantized")
+        sources, scheme = [self.grids[name] for name in node.inputs], self.recipe.scheme
+        if isinstance(node, KEEPS_GRID):
+            output = sources[0]
+        elif isinstance(node, ir.Softmax):
+            output = SOFTMAX_GRID
+        else:
+            output = search_grid(intended, scheme, what=f"the output of {node.name}")
+        if isinstance(node, ir.Weighted):
+            return output, self.plan_weighted(node, sources[0], output)
+        return output, plan_operator(self.graph, node, sources, output, scheme)
 
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]

@@ -8,7 +8,8 @@ With t the threshold of a condition on feature f, and clip(v) = min(max(v, 0), 1
 
 x and t are integers, so at softness 1 every h is 0 or 1, every r is 1 exactly where its rule applies, and y is the sum
 of the rules. Nothing but the last layer learns then, since a step has no slope: softer conditions hold gradually, over
-about as many steps of a feature, and training can move them. Biau, Scornet & Welbl 2016, arXiv:1604.07143, do so with tanh.
+about as many steps of a feature, and training can move them. Biau, Scornet & Welbl 2016, arXiv:1604.07143, do so by
+tanh.
 """
 
 from __future__ import annotations

@@ -22,8 +22,10 @@ from orchestrator.compression.errors import CaptureError, QuantizationError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import build
 from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.qat import train_quantized
+from orchestrator.compression.quantize import QuantizedGraph
 from orchestrator.compression.quantize.network import quantize_network
-from orchestrator.compression.recipe import Recipe, Scheme
+from orchestrator.compression.recipe import QuantizedTraining, Recipe, Rounding, Scheme
 from orchestrator.datasets import Splits
 from tests.unit.compression.sequence_networks import NETWORKS, VisionTransformer
 
@@ -115,6 +117,33 @@ def test_a_trained_transformer_keeps_its_accuracy(
     assert evaluate(artifact, digits.certify).accuracy > fp32 - allowed
     kinds = {type(operator.kind) for operator in parse_model(artifact.model).operators}
     assert {g.MatMul, g.LayerNorm, g.Softmax, g.Constant, g.Table} <= kinds
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
+def test_a_transformer_learns_two_bits_and_runs_as_it_was_trained(
+    transformer: nn.Module, digits: Splits, preprocessing: Preprocessing, scheme: Scheme
+) -> None:
+    images = images_to_tensor(digits.certify.inputs, preprocessing)
+    training = QuantizedTraining(epochs=8, batch_size=64)
+    recipe = Recipe(scheme=scheme, weight_bits=2, rounding=Rounding.NEAREST, training=training)
+    learned = train_quantized(transformer, digits.train, digits.calibrate, recipe, preprocessing=preprocessing)
+    rounded = quantize_network(transformer, digits.calibrate, recipe, preprocessing=preprocessing)
+    with torch.no_grad():
+        wanted = transformer(images).log_softmax(dim=1)
+
+    def distance(graph: QuantizedGraph) -> float:
+        answers = graph.grids[graph.graph.output].dequantize(graph.run(images)).log_softmax(dim=1)
+        return float(functional.kl_div(answers, wanted, reduction="batchmean", log_target=True))
+
+    assert distance(learned) < 0.5 * distance(rounded)
+    moved = next(node for node in learned.graph.nodes if isinstance(node, ir.LayerNorm))
+    begun = next(node for node in rounded.graph.nodes if isinstance(node, ir.LayerNorm))
+    assert not torch.equal(moved.gain, begun.gain)
+    artifact = build(learned, digits.calibrate, name="net", preprocessing=preprocessing, labels=digits.labels)
+    simulated = learned.run(images).numpy()
+    for path in available_paths():
+        raw = artifact.load(path=path).infer_batch(digits.certify.inputs.tobytes(), raw=True)
+        assert np.array_equal(np.frombuffer(raw, np.int8).reshape(simulated.shape), simulated), path
 
 
 def test_pruning_takes_only_hidden_channels_of_a_transformer(

@@ -24,7 +24,7 @@ from orchestrator.compression.prune.blocks.allocation import Offer, allocate
 from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
 from orchestrator.compression.prune.blocks.timing import dense_latencies_us
-from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS
+from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, patches_of
 from orchestrator.datasets.splits import Split
 
 CALIBRATION_COUNT = 256
@@ -204,14 +204,5 @@ class _Work:
 
 
 def _patches(layer: BlockLayer, x: Tensor) -> Tensor:
-    """[P, K] in the device's order, at most `_MAX_PATCHES`, at an even stride over samples and positions."""
-    node = layer.node
-    if isinstance(node, ir.Conv):
-        kernel = (node.weight.shape[2], node.weight.shape[3])
-        each = max(_MAX_PATCHES // len(x), 1)
-        rows = []
-        for sample in x:
-            columns = functional.unfold(ir.pad(sample.unsqueeze(0), node.padding), kernel, stride=node.stride)[0].mT
-            rows.append(columns[:: max(len(columns) // each, 1)])
-        return torch.cat(rows)[:, layer.order]
-    return x.movedim(1, -1).reshape(-1, x.shape[1])[:, layer.order]
+    """[P, K] in the device's order."""
+    return patches_of(layer.node, x, _MAX_PATCHES)[0][:, layer.order]
