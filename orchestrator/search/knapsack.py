@@ -1,4 +1,6 @@
-"""One option for each group, so that sums of costs are least: the dynamic programming behind mixed bits and seeds.
+"""One option for each group, so that sums of several costs are least: the dynamic programming behind a search's seeds.
+
+Where there is one cost and one budget, `compression.quantize.allocation` is exact for far more groups.
 
 A group is a layer, or layers that share a decision; an option is its vector of costs (loss of accuracy, microseconds,
 bytes), each a sum over groups. Partial sums that another one dominates can never become part of a best whole, so only
@@ -25,20 +27,16 @@ class Allocation:
     costs: Costs
 
 
-def pareto_sums(
-    groups: Sequence[Sequence[Costs]], *, limits: Costs | None = None, max_states: int = MAX_STATES
-) -> list[Allocation]:
+def pareto_sums(groups: Sequence[Sequence[Costs]], *, max_states: int = MAX_STATES) -> list[Allocation]:
     """The allocations that no other dominates, one of each vector of sums, sorted by it.
 
     Args:
         groups: the options of each group; every option has as many costs as every other, none negative.
-        limits: sums that may not be exceeded, infinite where there is none.
 
     Raises:
         ValueError: a group has no options, or a cost is negative or not a number.
     """
     width = _checked_width(groups)
-    bounds = limits or (float("inf"),) * width
     states = [Allocation((), (0,) * width)]
     for options in groups:
         grown = [
@@ -46,14 +44,8 @@ def pareto_sums(
             for state in states
             for index, option in enumerate(options)
         ]
-        within = [state for state in grown if all(c <= bound for c, bound in zip(state.costs, bounds, strict=True))]
-        states = _thinned(_distinct_front(within), max_states)
+        states = _thinned(_distinct_front(grown), max_states)
     return states
-
-
-def cheapest(groups: Sequence[Sequence[Costs]], *, limits: Costs, max_states: int = MAX_STATES) -> Allocation | None:
-    """The allocation with the least sum of first costs among those within `limits`; None where there is none."""
-    return next(iter(pareto_sums(groups, limits=limits, max_states=max_states)), None)
 
 
 def _checked_width(groups: Sequence[Sequence[Costs]]) -> int:

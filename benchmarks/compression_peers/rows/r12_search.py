@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from compression_peers.bench import Bench, Subject
 from compression_peers.results import Figure, Results
 from compression_peers.row import OURS, Check, Row, above, at_least
+from compression_peers.samplers import RandomSampler, nsga2, tpe
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.capture import FloatGraph, capture
 from orchestrator.compression.data import images_to_tensor
@@ -31,7 +32,6 @@ from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
 from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import Costs, hypervolume, worst_of
-from orchestrator.search.samplers import RandomSampler, nsga2, tpe
 from orchestrator.search.seeds import Part, seeds
 from orchestrator.search.space import Axis, Configuration, Space
 from orchestrator.search.study import Sampler, Study, Trial

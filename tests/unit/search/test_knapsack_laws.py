@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.search.knapsack import Allocation, cheapest, pareto_sums
+from orchestrator.search.knapsack import Allocation, pareto_sums
 from orchestrator.search.pareto import front_of
 
 option = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
@@ -30,17 +30,6 @@ def test_the_front_of_sums_is_that_of_every_allocation(options: list[list[tuple[
     found = pareto_sums(options)
     assert [a.costs for a in found] == sorted({a.costs for a in front_of(everything, lambda a: a.costs)})
     assert all(allocation in everything for allocation in found)  # picks and sums belong together
-
-
-@settings(max_examples=80)
-@given(groups, st.integers(0, 30), st.integers(0, 30))
-def test_the_cheapest_within_limits_is_that_of_every_allocation(
-    options: list[list[tuple[int, ...]]], second: int, third: int
-) -> None:
-    limits = (float("inf"), float(second), float(third))
-    allowed = [a.costs[0] for a in every_allocation(options) if a.costs[1] <= second and a.costs[2] <= third]
-    found = cheapest(options, limits=limits)
-    assert (found.costs[0] if found else None) == min(allowed, default=None)
 
 
 def test_where_too_many_sums_survive_the_result_stays_small_and_keeps_the_best_of_each_cost() -> None:

@@ -6,12 +6,12 @@ import random
 import statistics
 
 import pytest
+from compression_peers.samplers import RandomSampler, nsga2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import dominates, hypervolume, worst_of
-from orchestrator.search.samplers import RandomSampler, nsga2
 from orchestrator.search.seeds import Part, predicted_front, seeds
 from orchestrator.search.space import Axis, Configuration, Space
 from orchestrator.search.study import Sampler, Study, Trial

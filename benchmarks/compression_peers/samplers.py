@@ -1,7 +1,4 @@
-"""Samplers that `additive` is compared with: Optuna's, driven by ask and tell, and a plain random one.
-
-Optuna is imported when a sampler is made; only tests and benchmarks need it.
-"""
+"""Samplers that the search's own is compared with: Optuna's, driven by ask and tell, and a plain random one."""
 
 from __future__ import annotations
 
