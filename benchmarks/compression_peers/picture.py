@@ -2,7 +2,8 @@
 
 python -m compression_peers.picture RESULT.json PICTURE.png
 
-A point is the mean over seeds. Peers that only simulate are drawn at a byte for each parameter, hollow.
+A point is the mean over seeds. Peers that only simulate are drawn at a byte for each parameter, hollow. What lost more
+than fits is a triangle at the top, with its figure in the legend.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import matplotlib.pyplot as plt
 
 OURS = "espalier"
 FP32_ROW = 0
+FLOAT_ROWS = {9}  # students in float32: training is compared there, not bytes
+TOP = 3.0  # points lost
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,21 @@ def draw(result: dict, target: Path) -> None:
         points = list(_points(result["outcomes"], network, size_bytes / 4))
         for index, point in enumerate(points):
             color = f"C{index % 10}"
+            fits = point.points_lost < TOP
             panel.scatter(
                 point.kilobytes,
-                point.points_lost,
-                label=point.name,
+                point.points_lost if fits else TOP,
+                label=point.name if fits else f"{point.name} ({point.points_lost:.1f})",
                 edgecolors=color,
                 facecolors="none" if point.simulated else color,
-                marker="o" if point.ours else "s",
+                marker="^" if not fits else "o" if point.ours else "s",
             )
         front = list(_front([point for point in points if point.ours]))
         panel.plot([p.kilobytes for p in front], [p.points_lost for p in front], color="black", linewidth=0.8)
         panel.axhline(0, color="grey", linewidth=0.8, linestyle=":")
-        panel.set(title=network, xlabel="kB", ylabel="points lost against fp32", xscale="log")
+        panel.set(title=network, xlabel="kB", ylabel="points lost against fp32")
         if points:
+            panel.set_xscale("log")
             panel.legend(fontsize=6, title="row: method", title_fontsize=7)
     figure.tight_layout()
     figure.savefig(target, dpi=150)
@@ -59,7 +64,8 @@ def draw(result: dict, target: Path) -> None:
 def _points(outcomes: list[dict], network: str, simulated_bytes: float) -> Iterator[Point]:
     groups: dict[tuple[int, str], list[dict]] = {}
     for o in outcomes:
-        if o["network"] == network and o["row"] != FP32_ROW and o.get("points_lost") is not None:
+        is_shown = o["row"] not in {FP32_ROW, *FLOAT_ROWS} and o.get("points_lost") is not None
+        if o["network"] == network and is_shown:
             groups.setdefault((o["row"], o["method"]), []).append(o)
     for (row, method), found in groups.items():
         stored = max(o["size_bytes"] for o in found)
