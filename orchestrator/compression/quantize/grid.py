@@ -11,7 +11,7 @@ squared error over the calibration samples weighs clipping against rounding (Ban
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,23 @@ def search_grid(x: Tensor, scheme: Scheme, *, what: str) -> Grid:
     Raises:
         WeightError: `x` is not finite, or never differs from zero.
     """
-    values = _sample(x)
+    return _least(x, list(_candidates(*_extremes(x, what), scheme)), powers=(2,))[0]
+
+
+def rival_grids(x: Tensor, scheme: Scheme, *, what: str) -> list[Grid]:
+    """Grids for `x` that clip less and less, each once: by mean squared error first, the last holds everything.
+
+    Rare values may be what matters. In between are those with the least mean of a higher power of the error.
+
+    Raises:
+        WeightError: as `search_grid`.
+    """
+    low, high = _extremes(x, what)
+    candidates = list(_candidates(low, high, scheme))
+    return list(dict.fromkeys([*_least(x, candidates, powers=(2, 3, 4)), grid_for_range(low, high, scheme)]))
+
+
+def _extremes(x: Tensor, what: str) -> tuple[float, float]:
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise WeightError(f"{what} is not finite on the calibration samples")
@@ -81,8 +97,19 @@ def search_grid(x: Tensor, scheme: Scheme, *, what: str) -> Grid:
         raise WeightError(
             f"{what} is zero for every calibration sample: the layer is dead and has no range to quantize"
         )
-    candidates = _shifting if scheme is Scheme.POWER_OF_TWO else _shrinking
-    return min(candidates(low, high), key=lambda grid: _squared_error(grid, values))
+    return low, high
+
+
+def _least(x: Tensor, candidates: list[Grid], *, powers: Sequence[int]) -> list[Grid]:
+    """For each p of `powers` the grid with the least mean of |error|^p."""
+    values = _sample(x)
+    errors = [(grid.dequantize(grid.quantize(values)) - values).abs() for grid in candidates]
+    means = [[float((error**p).mean()) for error in errors] for p in powers]
+    return [candidates[each.index(min(each))] for each in means]
+
+
+def _candidates(low: float, high: float, scheme: Scheme) -> Iterator[Grid]:
+    return (_shifting if scheme is Scheme.POWER_OF_TWO else _shrinking)(low, high)
 
 
 def _shrinking(low: float, high: float) -> Iterator[Grid]:
@@ -107,10 +134,6 @@ def _shifting(low: float, high: float) -> Iterator[Grid]:
         ends = sorted((keeps_low, keeps_high))
         for zero_point in np.unique(np.linspace(ends[0], ends[1], 9).round().astype(int)):
             yield Grid(scale, int(zero_point))
-
-
-def _squared_error(grid: Grid, values: Tensor) -> float:
-    return float(torch.mean((grid.dequantize(grid.quantize(values)) - values) ** 2))
 
 
 def _sample(x: Tensor) -> Tensor:

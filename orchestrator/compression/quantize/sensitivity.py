@@ -13,21 +13,20 @@ Dong, Yao, Gholami, Mahoney & Keutzer 2019, arXiv:1905.03696; Yao et al. 2021 (H
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.progress import OnProgress
+from orchestrator.compression.quantize.answers import Answers
 from orchestrator.compression.quantize.grid import Grid, search_grid
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import quantize_weights
 from orchestrator.compression.recipe import WEIGHT_BITS, Recipe
 
 SENSITIVITY_SAMPLES = 256
-_LEAST_PROBABILITY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,21 @@ def measure_sensitivity(
     Args:
         recipe: what rounding, scheme and bias correction are to be; its bits do not matter.
     """
-    single = _in_float32(graph)
-    values = {single.input: samples[:SENSITIVITY_SAMPLES].to(torch.float32)}
-    wanted = _log_probabilities(single, _finish(single, 0, values))
+    answers = Answers(graph, samples[:SENSITIVITY_SAMPLES])
+    values = {graph.input: answers.samples}
     names = ir.operator_names(graph)
     measured = []
-    for index, (node, finished) in enumerate(zip(single.nodes, ir.last_reads(single), strict=True)):
-        values[node.output] = node.compute(*(values[name] for name in node.inputs))
-        exact = graph.nodes[index]
+    for index, (exact, finished) in enumerate(zip(graph.nodes, ir.last_reads(graph), strict=True)):
+        values[exact.output] = answers.compute(index, values)
         if isinstance(exact, ir.Weighted):
-            trial = _Trial(exact, values[node.inputs[0]], values[node.output], recipe)
-            divergence = {}
-            for each in bits:
-                changed = _finish(single, index + 1, {**values, node.output: trial.output(each).to(torch.float32)})
-                divergence[each] = _divergence(wanted, _log_probabilities(single, changed))
+            trial = _Trial(exact, values[exact.inputs[0]], values[exact.output], recipe)
+            divergence = {
+                each: answers.divergence(index + 1, {**values, exact.output: trial.output(each).to(torch.float32)})
+                for each in bits
+            }
             measured.append(
                 LayerSensitivity(
-                    operator=names[node.name],
+                    operator=names[exact.name],
                     rows=len(exact.weight),
                     row_weights=exact.weight[0].numel(),
                     divergence=divergence,
@@ -96,7 +93,7 @@ def measure_sensitivity(
         for name in finished:
             del values[name]
         if on_progress:
-            on_progress((index + 1) / len(graph.nodes), f"sensitivity of {names[node.name]}")
+            on_progress((index + 1) / len(graph.nodes), f"sensitivity of {names[exact.name]}")
     return tuple(measured)
 
 
@@ -119,39 +116,3 @@ class _Trial:
         if self.recipe.correct_bias:
             error = error - error.mean(dim=[axis for axis in range(error.ndim) if axis != 1], keepdim=True)
         return node.clamp(node.accumulate(self.source, node.weight, node.bias) + error)
-
-
-def _in_float32(graph: ir.FloatGraph) -> ir.FloatGraph:
-    """Twice as fast, and far more exact than the errors that are measured."""
-    nodes = [
-        replace(node, weight=node.weight.to(torch.float32), bias=node.bias.to(torch.float32))
-        if isinstance(node, ir.Weighted)
-        else node
-        for node in graph.nodes
-    ]
-    return replace(graph, nodes=nodes)
-
-
-def _finish(graph: ir.FloatGraph, start: int, values: dict[str, Tensor]) -> Tensor:
-    """The output where `values` are those before node `start`."""
-    values = dict(values)
-    finished = ir.last_reads(graph)
-    for index in range(start, len(graph.nodes)):
-        node = graph.nodes[index]
-        values[node.output] = node.compute(*(values[name] for name in node.inputs))
-        for name in finished[index]:
-            if name != graph.output:
-                del values[name]
-    return values[graph.output]
-
-
-def _log_probabilities(graph: ir.FloatGraph, output: Tensor) -> Tensor:
-    """Of the classes [N, classes]; a network may end with a softmax of its own."""
-    last = graph.producer(graph.output)
-    if isinstance(last, ir.Softmax):
-        return torch.log(output.flatten(1).clamp(min=_LEAST_PROBABILITY))
-    return functional.log_softmax(output.flatten(1), dim=1)
-
-
-def _divergence(wanted: Tensor, found: Tensor) -> float:
-    return float(functional.kl_div(found, wanted, reduction="batchmean", log_target=True).clamp(min=0.0))

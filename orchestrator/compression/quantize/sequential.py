@@ -13,8 +13,9 @@ from orchestrator.compression.errors import DataError, WeightError
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
+from orchestrator.compression.quantize.choice import GridChoice
 from orchestrator.compression.quantize.equalize import equalize
-from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, search_grid
+from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, rival_grids, search_grid
 from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.operators import KEEPS_GRID, plan_operator
 from orchestrator.compression.quantize.plan import Plan, WeightedPlan
@@ -22,7 +23,7 @@ from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
 from orchestrator.compression.quantize.statistics import input_statistics
 from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
-from orchestrator.compression.recipe import Effort, Recipe
+from orchestrator.compression.recipe import Effort, Recipe, Scheme
 
 _SENSITIVITY_SHARE = 0.7  # of the time, where bits are chosen first
 _MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
@@ -108,6 +109,8 @@ class _Walk:
         self.plans: dict[str, Plan] = {}
         self.finished = dict(zip((node.name for node in graph.nodes), ir.last_reads(graph), strict=True))
         self.names = ir.operator_names(graph)
+        chooses = recipe.scheme is Scheme.INTEGER and recipe.training is None
+        self.choice = GridChoice(graph, samples) if chooses else None
 
     def step(self, node: ir.Node) -> None:
         intended = node.compute(*(self.intended[name] for name in node.inputs))
@@ -131,10 +134,18 @@ class _Walk:
         elif isinstance(node, ir.Softmax):
             output = SOFTMAX_GRID
         else:
-            output = search_grid(intended, scheme, what=f"the output of {node.name}")
+            output = self.choose_grid(node, intended)
         if isinstance(node, ir.Weighted):
             return output, self.plan_weighted(node, sources[0], output)
         return output, plan_operator(self.graph, node, sources, output, scheme)
+
+    def choose_grid(self, node: ir.Node, intended: Tensor) -> Grid:
+        """For what `node` computes. Powers of two leave little choice as scales, and trained grids move anyway."""
+        what = f"the output of {node.name}"
+        if self.choice is None:
+            return search_grid(intended, self.recipe.scheme, what=what)
+        rivals = rival_grids(intended, self.recipe.scheme, what=what)
+        return self.choice.best(node, rivals, self.real, self.grids)
 
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]
