@@ -97,6 +97,10 @@ class PruneSpec:
             yield "macsFraction", "needs `macsFraction`, `blockSparsity`, or both"
         if self.block_rows is not None and self.block_sparsity is None:
             yield "blockRows", "goes with `blockSparsity`"
+        if self.block_budget != "blocks" and self.block_sparsity is None:
+            yield "blockBudget", "goes with `blockSparsity`"
+        if self.importance != "labels" and self.macs_fraction is None:
+            yield "importance", "goes with `macsFraction`"
 
 
 @dataclass(frozen=True, kw_only=True)

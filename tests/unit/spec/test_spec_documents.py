@@ -201,6 +201,18 @@ def test_a_misspelt_word_is_named_by_line_and_key_with_the_nearest_known(
         ("macsFraction: 0.5", "macsFraction: 1.0", "spec.candidates[1].prune.macsFraction", "below 1"),
         ("macsFraction: 0.5, epochs: 1", "epochs: 1", "spec.candidates[1].prune.macsFraction", "or both"),
         ("macsFraction: 0.5", "macsFraction: 0.5, blockRows: 4", "spec.candidates[1].prune.blockRows", "goes with"),
+        (
+            "macsFraction: 0.5",
+            "macsFraction: 0.5, blockBudget: latency",
+            "spec.candidates[1].prune.blockBudget",
+            "goes with",
+        ),
+        (
+            "macsFraction: 0.5",
+            "blockSparsity: 0.6, importance: answers",
+            "spec.candidates[1].prune.importance",
+            "goes with",
+        ),
         ("macsFraction: 0.5", "blockSparsity: 0.6, blockRows: 5", "spec.candidates[1].prune.blockRows", "4, 8"),
     ],
 )
