@@ -96,9 +96,7 @@ def _filled(kind: Any) -> Any:
     return _filled(arguments[0])
 
 
-RECORDS = [
-    kind for kind in vars(records).values() if dataclasses.is_dataclass(kind) and kind.__module__ == records.__name__
-]
+RECORDS = [kind for name in records.__all__ if dataclasses.is_dataclass(kind := getattr(records, name))]
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
