@@ -18,6 +18,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 OURS = "espalier"
 FP32_ROW = 0
@@ -56,6 +57,9 @@ def draw(result: dict, target: Path) -> None:
         panel.set(title=network, xlabel="kB", ylabel="points lost against fp32")
         if points:
             panel.set_xscale("log")
+            panel.xaxis.set_major_locator(MaxNLocator(6))
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.xaxis.set_major_formatter(ScalarFormatter())
             panel.legend(fontsize=6, title="row: method", title_fontsize=7)
     figure.tight_layout()
     figure.savefig(target, dpi=150)
