@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from runtime_peers.environments import BENCHMARKS, CACHE, ENGINE_SOURCES, REPOSI
 
 from compression_peers.bench import Published
 from compression_peers.results import Figure, Outcome
+from compression_peers.teachers import write_whole
 from edge_agent.facts import cpu_model
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.certificate import PairedComparison
@@ -46,7 +46,7 @@ class Measured:
 
 class Archive:
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @classmethod
     def of(cls, *, quick: bool, networks: Sequence[str], seeds: Sequence[int]) -> Archive:
@@ -70,7 +70,7 @@ class Archive:
 
         index = {
             "at": measured.at,
-            "outcomes": [_plain(o) | {"correct": kept(o.correct)} for o in measured.results if isinstance(o, Outcome)],
+            "outcomes": [vars(o) | {"correct": kept(o.correct)} for o in measured.results if isinstance(o, Outcome)],
             "figures": [asdict(figure) for figure in measured.results if isinstance(figure, Figure)],
             "published": [
                 {
@@ -85,10 +85,7 @@ class Archive:
         }
         content = io.BytesIO()
         np.savez_compressed(content, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._path(row).with_suffix(".partial")
-        partial.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
-        os.replace(partial, self._path(row))
+        write_whole(self._path(row), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
     def load(self, row: int) -> Measured | None:
         """None where it was not measured, or the file is damaged."""
@@ -106,11 +103,7 @@ class Archive:
         return Measured(at=index["at"], results=[*outcomes, *figures], published=published)
 
     def _path(self, row: int) -> Path:
-        return self._folder / f"row-{row:02}.npz"
-
-
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {field.name: getattr(outcome, field.name) for field in fields(outcome) if field.name != "correct"}
+        return self.folder / f"row-{row:02}.npz"
 
 
 def _published(entry: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Published:

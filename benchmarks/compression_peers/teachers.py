@@ -118,7 +118,7 @@ def ensure(name: str, seed: int, training: Training, data: Data, say: Say) -> nn
     )
     say(f"== trained {name}, seed {seed}, in {time.monotonic() - started:.0f} s")
     model = model.to(memory_format=torch.contiguous_format)
-    _write(path, save_checkpoint(model))
+    write_whole(path, save_checkpoint(model))
     return model
 
 
@@ -129,7 +129,8 @@ def _digest(model: nn.Module, seed: int, training: Training, train: Split) -> st
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """All of it or nothing, whenever the run is cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(content)

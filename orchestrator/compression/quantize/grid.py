@@ -103,9 +103,9 @@ def _extremes(x: Tensor, what: str) -> tuple[float, float]:
 def _least(x: Tensor, candidates: list[Grid], *, powers: Sequence[int]) -> list[Grid]:
     """For each p of `powers` the grid with the least mean of |error|^p."""
     values = _sample(x)
-    errors = [(grid.dequantize(grid.quantize(values)) - values).abs() for grid in candidates]
-    means = [[float((error**p).mean()) for error in errors] for p in powers]
-    return [candidates[each.index(min(each))] for each in means]
+    errors = ((grid.dequantize(grid.quantize(values)) - values).abs() for grid in candidates)
+    means = [[float((error**p).mean()) for p in powers] for error in errors]
+    return [candidates[each.index(min(each))] for each in zip(*means, strict=True)]
 
 
 def _candidates(low: float, high: float, scheme: Scheme) -> Iterator[Grid]:

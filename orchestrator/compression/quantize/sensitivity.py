@@ -73,27 +73,27 @@ def measure_sensitivity(
     values = {graph.input: answers.samples}
     names = ir.operator_names(graph)
     measured = []
-    for index, (exact, finished) in enumerate(zip(graph.nodes, ir.last_reads(graph), strict=True)):
-        values[exact.output] = answers.compute(index, values)
-        if isinstance(exact, ir.Weighted):
-            trial = _Trial(exact, values[exact.inputs[0]], values[exact.output], recipe)
+    for index, (node, finished) in enumerate(zip(graph.nodes, ir.last_reads(graph), strict=True)):
+        values[node.output] = answers.compute(index, values)
+        if isinstance(node, ir.Weighted):
+            trial = _Trial(node, values[node.inputs[0]], values[node.output], recipe)
             divergence = {
-                each: answers.divergence(index + 1, {**values, exact.output: trial.output(each).to(torch.float32)})
+                each: answers.divergence(index + 1, {**values, node.output: trial.output(each).to(torch.float32)})
                 for each in bits
             }
             measured.append(
                 LayerSensitivity(
-                    operator=names[exact.name],
-                    rows=len(exact.weight),
-                    row_weights=exact.weight[0].numel(),
+                    operator=names[node.name],
+                    rows=len(node.weight),
+                    row_weights=node.weight[0].numel(),
                     divergence=divergence,
-                    depthwise=isinstance(exact, ir.Conv) and exact.is_depthwise,
+                    depthwise=isinstance(node, ir.Conv) and node.is_depthwise,
                 )
             )
         for name in finished:
             del values[name]
         if on_progress:
-            on_progress((index + 1) / len(graph.nodes), f"sensitivity of {names[exact.name]}")
+            on_progress((index + 1) / len(graph.nodes), f"sensitivity of {names[node.name]}")
     return tuple(measured)
 
 

@@ -108,12 +108,12 @@ def test_a_row_that_judges_the_others_is_measured_in_every_run(tmp_path: Path) -
 
 def test_runs_that_measure_something_else_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {
-        vars(Archive.of(quick=quick, networks=networks, seeds=seeds))["_folder"]
+        Archive.of(quick=quick, networks=networks, seeds=seeds).folder
         for quick in (False, True)
         for networks in (["mlp"], ["mlp", "vit"])
         for seeds in ([0], [0, 1])
     }
     assert len(folders) == 8
-    before = vars(Archive.of(quick=True, networks=["mlp"], seeds=[0]))["_folder"]
+    before = Archive.of(quick=True, networks=["mlp"], seeds=[0]).folder
     monkeypatch.setattr("compression_peers.archive.cpu_model", lambda: "another CPU")
-    assert vars(Archive.of(quick=True, networks=["mlp"], seeds=[0]))["_folder"] != before
+    assert Archive.of(quick=True, networks=["mlp"], seeds=[0]).folder != before
