@@ -110,7 +110,9 @@ class Subject:
 
         def make() -> Artifact:
             # A row judges what was lost; nothing is kept from it.
-            return compress(network, self.data.splits, recipe, name=self.network, max_accuracy_drop=None)
+            return compress(
+                network, self.data.splits, recipe, name=self.network, fp32=self.model, max_accuracy_drop=None
+            )
 
         return self.judged(row, method, make, before=before, publish=publish)
 

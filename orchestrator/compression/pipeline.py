@@ -47,7 +47,7 @@ def compress(
         model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
         name: what applications call the model, the same for every version.
         prune: remove channels and train back before; reads `train` with its labels.
-        fp32: what accuracy is compared with, where `model` is not the original any more.
+        fp32: what accuracy is compared with, and labels are judged by, where `model` is not the original any more.
         max_accuracy_drop: what may be lost, as a share; None lets everything out.
         checkpoints: where a training that is interrupted goes on.
 
@@ -57,8 +57,8 @@ def compress(
             `orchestrator.compression.errors`.
     """
     preprocessing = Preprocessing.of(splits)
-    require_labels_of(model, splits.calibrate, preprocessing=preprocessing, what="the calibrate split")
     fp32 = fp32 or model
+    require_labels_of(fp32, splits.calibrate, preprocessing=preprocessing, what="the calibrate split")
     if prune is not None:
         model = prune_and_recover(model, splits.train, prune, preprocessing=preprocessing, on_progress=on_progress)
     if recipe.training is None:

@@ -76,6 +76,16 @@ def test_a_pruned_network_is_compared_with_what_it_was_before(trained: Trained, 
         compress(ruined, digits, Recipe(), name="digits", fp32=trained("small"))
 
 
+def test_a_network_that_pruning_has_ruined_does_not_put_the_labels_in_doubt(trained: Trained, digits: Splits) -> None:
+    ruined = trained("small")
+    with torch.no_grad():
+        ruined[-1].bias[0] += 1e3  # sure, and of one class
+    with pytest.raises(DataError):
+        compress(ruined, digits, Recipe(), name="digits")
+    with pytest.raises(AccuracyLostError):
+        compress(ruined, digits, Recipe(), name="digits", fp32=trained("small"))
+
+
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_exactly_what_is_allowed_may_be_lost(fp32: float, accuracy: float, allowed: float) -> None:
     loss = Loss(fp32, accuracy, "the choose split")
