@@ -1,14 +1,12 @@
-// Convolution and linear: chooses between the matrix product and the depthwise kernel, packs weights, and folds zero points.
+// Convolution: chooses between the matrix product and the depthwise kernel, and packs weights.
 //
 // Padding is pixels that are there: a border of the zero point that the map has, or that a copy of it gets where other readers of the map can
 // not have one. Then a kernel row of a convolution without groups is one contiguous run of kernel_w * channels bytes, and the kernels see
 // nothing but strides.
 #include <cstring>
-#include <numeric>
 
 #include "pack.h"
-#include "packed.h"
-#include "sparse.h"
+#include "product.h"
 #include "step.h"
 
 namespace espalier {
@@ -21,81 +19,8 @@ struct Geometry {
   uint32_t out_height, out_width, out_channels;
 };
 
-// sum w * (x - z) = sum w * byte - (z + 128) * sum w, or without the 128 where kernels multiply q. All modulo 2^32: the proven bound makes
-// the final sum exact.
-std::vector<int32_t> fold_bias(const PlanContext& context, uint32_t weight, const std::optional<uint32_t>& bias, int32_t input_zero_point) {
-  const Tensor& t = context.model.tensors[weight];
-  const std::vector<int8_t>& values = context.tensors.int8(weight);
-  const uint64_t row = t.row_elements();
-  const int32_t zero = input_zero_point + (context.kernels.signed_products ? 0 : kByteOffset);
-  std::vector<int32_t> folded(t.shape[0]);
-  for (size_t channel = 0; channel < folded.size(); ++channel) {
-    const int8_t* w = values.data() + channel * row;
-    const int64_t sum = std::accumulate(w, w + row, int32_t{0});  // fits: the proven bound is that of the magnitudes
-    const int64_t start = bias ? context.tensors.int32(*bias)[channel] : 0;
-    folded[channel] = static_cast<int32_t>(static_cast<uint32_t>(start - sum * zero));
-  }
-  return folded;
-}
-
-size_t gemm_scratch_bytes(const Kernels& kernels, uint32_t taps, uint32_t k) {
-  return kernels.gemm_scratch_bytes == nullptr ? 0 : kernels.gemm_scratch_bytes(taps, k);
-}
-
 // A depthwise multiplication takes several times as long as one of a matrix product.
 constexpr uint64_t kDepthwiseCost = 6;
-
-uint64_t work_of(const GemmArgs& g) { return uint64_t{g.rows} * g.m * g.n * g.taps_h * g.taps_w * g.k; }
-
-// Narrows arguments to a share of the rows; false where none is left for it.
-template <class Args>
-bool take_rows(Args& args, Share share) {
-  const size_t begin = share.begin(args.rows), end = share.end(args.rows);
-  args.a += begin * args.row_stride;
-  args.out += begin * args.out_row_stride;
-  args.rows = static_cast<uint32_t>(end - begin);
-  return begin < end;
-}
-
-bool take_pixels(GemmArgs& args, Share share) {
-  constexpr size_t kGrain = 4;  // kernels store up to four pixels at once
-  const size_t begin = share.begin(args.m, kGrain), end = share.end(args.m, kGrain);
-  args.a += begin * args.m_stride;
-  args.out += begin * args.out_m_stride;
-  args.m = static_cast<uint32_t>(end - begin);
-  return begin < end;
-}
-
-// A share of the output channels, in whole groups of blocks: within them a part is packed as the whole is.
-bool take_channels(GemmArgs& args, Share share, GemmLayout layout) {
-  const uint32_t blocks = (args.n + layout.nr - 1) / layout.nr;
-  const size_t k = layout.joins_taps ? size_t{args.taps_h} * args.taps_w * args.k : args.k;
-  const size_t taps = layout.joins_taps ? 1 : size_t{args.taps_h} * args.taps_w;
-  const size_t block_bytes = taps * ((k + layout.kr - 1) / layout.kr) * layout.nr * layout.kr;
-  const auto boundary = [&](size_t wanted) {  // the first group that does not start before the block `wanted`
-    uint32_t block = 0;
-    while (block < wanted && block < blocks) block += group_of_blocks(block, blocks, layout.max_blocks);
-    return block;
-  };
-  const uint32_t begin = boundary(share.begin(blocks)), end = boundary(share.end(blocks));
-  const uint32_t first = begin * layout.nr, last = std::min(end * layout.nr, args.n);
-  if (first >= last) return false;
-  args.w += begin * block_bytes;
-  args.channel += first;
-  args.out += first;
-  args.n = last - first;
-  return true;
-}
-
-void run_gemm(const Kernels& kernels, GemmArgs args, Share share, uint8_t* scratch) {
-  if (share.count > 1) {
-    const bool has_work = args.rows > 1 ? take_rows(args, share)
-                          : args.m > 1  ? take_pixels(args, share)
-                                        : take_channels(args, share, kernels.gemm_layout);
-    if (!has_work) return;
-  }
-  kernels.gemm(args, scratch);
-}
 
 // Copies a map into a larger one whose border is the zero point.
 class PaddedCopy {
@@ -132,31 +57,6 @@ class PaddedCopy {
   uint8_t zero_;
   Place place_;
 };
-
-// The weights of a product whose zero blocks are skipped.
-class SparseProduct {
- public:
-  SparseProduct(PlanContext& context, const GemmArgs& product, const int8_t* weight)
-      : kernels_(*context.kernels.sparse),
-        blocks_(list_blocks(weight, product.n, product.taps_h * product.taps_w * product.k, kernels_.together)),
-        scratch_(context.buffers, context.scratch(kernels_.scratch_bytes(product))) {}
-
-  void run(const GemmArgs& product, uint8_t* arena) const {
-    kernels_.gemm({product, blocks_.starts.data(), blocks_.slots.data(), blocks_.weights.data()}, scratch_.in(arena));
-  }
-
-  size_t bytes() const { return blocks_.bytes(); }
-
- private:
-  const SparseKernels& kernels_;
-  BlockList blocks_;
-  Place scratch_;
-};
-
-bool is_sparse(const PlanContext& context, uint32_t weight, const GemmArgs& product) {
-  if (!context.model.tensors[weight].is_block_sparse()) return false;
-  return skips_blocks(context.kernels, product, context.tensors.int8(weight).data());
-}
 
 class ConvStep : public Step {
  public:
@@ -283,87 +183,10 @@ class ConvStep : public Step {
   std::vector<Aligned<int8_t>> weights_;  // by group
 };
 
-using PackedLinearFunction = void (*)(const PackedArgs&);
-
-PackedLinearFunction packed_kernel_of(const PackedKernels& kernels, uint32_t bits) {
-  switch (bits) {
-    case 2: return kernels.linear_2;
-    case 3: return kernels.linear_3;
-    case 4: return kernels.linear_4;
-    default: return kernels.linear_6;
-  }
-}
-
-class LinearStep : public Step {
- public:
-  LinearStep(PlanContext& context, const Operator& op, const Linear& linear)
-      : kernels_(context.kernels), in_(place_of(context, op.inputs[0])), out_(place_of(context, op.output)) {
-    const Activation& x = context.model.activations[op.inputs[0]];
-    const Activation& y = context.model.activations[op.output];
-    requantize_ = prepare_requantize(linear.requantize, context.tensors, y.zero_point, y.shape[0],
-                                     fold_bias(context, linear.weight, linear.bias, x.zero_point));
-    gemm_.n = y.shape[0];
-    gemm_.k = x.shape[0];
-    const int8_t* weight = context.tensors.int8(linear.weight).data();
-    if (is_sparse(context, linear.weight, gemm_)) {
-      sparse_.emplace(context, gemm_, weight);
-      return;
-    }
-    const uint32_t bits = context.model.tensors[linear.weight].bits;
-    if (kernels_.packed != nullptr && stays_packed(gemm_.n, gemm_.k, bits)) {
-      packed_kernel_ = packed_kernel_of(*kernels_.packed, bits);
-      packed_ = pack_planes(weight, gemm_.n, gemm_.k, bits, kernels_.packed->lanes);
-      return;
-    }
-    weight_ = pack_gemm(weight, gemm_.n, 1, gemm_.k, kernels_.gemm_layout);
-    scratch_ = Place(context.buffers, context.scratch(gemm_scratch_bytes(kernels_, 1, gemm_.k)));
-  }
-
-  void run(uint8_t* arena) const override { run_share(arena, Share{}); }
-
-  uint64_t shareable_work() const override {
-    const bool is_dense = !sparse_ && packed_kernel_ == nullptr;
-    return is_dense && kernels_.gemm_scratch_bytes == nullptr ? work_of(gemm_) : 0;
-  }
-
-  void run_share(uint8_t* arena, Share share) const override {
-    GemmArgs args = gemm_;
-    args.a = in_.in(arena);
-    args.out = out_.in(arena);
-    args.w = weight_.data();
-    args.requantize = &requantize_;
-    if (sparse_) {
-      sparse_->run(args, arena);
-    } else if (packed_kernel_ != nullptr) {
-      packed_kernel_({args.a, args.n, args.k, packed_.data(), args.requantize, args.out});
-    } else {
-      run_gemm(kernels_, args, share, scratch_.in(arena));
-    }
-  }
-
-  size_t constant_bytes() const override {
-    return requantize_.bytes() + weight_.size() + packed_.size() + (sparse_ ? sparse_->bytes() : 0);
-  }
-
- private:
-  const Kernels& kernels_;
-  Place in_, out_, scratch_;
-  RequantizeParams requantize_;
-  GemmArgs gemm_;
-  Aligned<int8_t> weight_;  // or one of these
-  std::optional<SparseProduct> sparse_;
-  PackedLinearFunction packed_kernel_ = nullptr;
-  Aligned<uint8_t> packed_;
-};
-
 }  // namespace
 
 StepPtr make_conv2d(PlanContext& context, const Operator& op, const Conv2D& conv) {
   return std::make_unique<ConvStep>(context, op, conv);
-}
-
-StepPtr make_linear(PlanContext& context, const Operator& op, const Linear& linear) {
-  return std::make_unique<LinearStep>(context, op, linear);
 }
 
 }  // namespace espalier

@@ -1,7 +1,7 @@
 // Reads protobuf bytes in the canonical form of docs/format.md, section 1, and nothing else.
 //
 // A message's parse function loops over `next()` and reads each field with the call that fits its type; order, repetition, shortest
-// varints and forbidden defaults are checked here, so that format.cc only says which fields there are.
+// varints and forbidden defaults are checked here, so that format.cc and format_operators.cc only say which fields there are.
 #pragma once
 
 #include <cstddef>
@@ -55,5 +55,12 @@ class Reader {
 };
 
 constexpr uint64_t field_bit(uint32_t number) { return uint64_t{1} << number; }
+
+// The next element of a repeated field.
+template <class T>
+T& add(std::vector<T>& list, size_t most) {
+  require(list.size() < most, "a list is longer than the format allows");
+  return list.emplace_back();
+}
 
 }  // namespace espalier
