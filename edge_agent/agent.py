@@ -7,14 +7,13 @@ The model that served last is loaded and serving before anything is dialled.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,13 +22,13 @@ from edge_agent.benchmark import BenchmarkDesk
 from edge_agent.client import Backoff, ControlPlaneClient
 from edge_agent.config import AgentConfig
 from edge_agent.crashpoints import reach
-from edge_agent.errors import BlobMissingError, ConfigError, EspalierError, ModelError, ModelRefusedError
+from edge_agent.errors import ConfigError, ModelError
 from edge_agent.facts import REFERENCE_WARNING, device_facts
 from edge_agent.feedback import PendingLabels
 from edge_agent.journal import Journal
 from edge_agent.library import ModelLibrary
-from edge_agent.life import AT_REST, Assignment, Event, Life, ModelRef, State
-from edge_agent.probation import PairedProbation
+from edge_agent.life import AT_REST, Event, Life, ModelRef, State
+from edge_agent.probation_watch import ProbationWatch
 from edge_agent.samples import SampleKeeper
 from edge_agent.service import LocalServer
 from edge_agent.serving import ModelHost
@@ -37,14 +36,13 @@ from edge_agent.state import candidate, deadline, step
 from edge_agent.store import BlobStore
 from edge_agent.telemetry import TelemetryLog, WindowRecorder, rss_bytes, wall_clock_ms
 from edge_agent.uplink import Uplink
-from edge_agent.verify import ArtifactVerifier, VerifiedModel
+from edge_agent.verify import ArtifactVerifier
+from edge_agent.work import Worker
 from protos import fleet_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-GUARD_EVERY_PAIRS = 8
 JOURNAL_RETRY_S = 5.0
-RESTORE_RETRY_S = 600.0
 STOP_GRACE_S = 2.0
 
 _Result = TypeVar("_Result")
@@ -71,8 +69,12 @@ class Agent:
             PendingLabels(config.feedback),
             self.samples,
             latency_limit_ms=config.limits.latency_p95_ms,
-            on_pair=self._on_pair,
+            on_pair=lambda probation: self.probation.on_pair(probation),
         )
+        self.probation = ProbationWatch(
+            self.host, lambda: self.life, self.dispatch, interval_s=config.control_plane.report_interval_s
+        )
+        self._worker = Worker(self._library, self.host, self.dispatch)
         self.server = LocalServer(self.host, config.serving)
         self.uplink = Uplink(self, self._client)
         self.benchmarks = BenchmarkDesk(
@@ -86,13 +88,8 @@ class Agent:
         self.life = Life()
         self._events: deque[Event] = deque()
         self._is_draining = False
-        self._work: asyncio.Task[None] | None = None
-        self._verified: VerifiedModel | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
-        self._pairs_timer: asyncio.TimerHandle | None = None
-        self._guarded_at = 0
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
-        self._restore_at = 0.0
 
     async def start(self) -> None:
         """Serve the last good model, then take up the action that was under way, then dial out."""
@@ -110,14 +107,11 @@ class Agent:
         """End in order: nothing is lost, and the next start knows that this was no crash."""
         await self.uplink.stop()
         await self.benchmarks.stop()
-        self._cancel_work()
-        if self._work is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._work
+        await self._worker.stop()
         await self.server.stop(STOP_GRACE_S)
-        for timer in (self._tick_timer, self._pairs_timer):
-            if timer is not None:
-                timer.cancel()
+        self.probation.cancel()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
         self._executor.shutdown()
         self.close_window()
         self.telemetry.close()
@@ -195,28 +189,21 @@ class Agent:
 
     def _perform(self, action: words.Action) -> None:
         match action:
-            case words.Prepare(assignment):
-                self._begin_work(assignment, self._prepare)
-            case words.Download(assignment):
-                self._begin_work(assignment, self._download)
-            case words.Verify(assignment):
-                self._begin_work(assignment, self._verify)
-            case words.Stage(assignment):
-                self._begin_work(assignment, self._stage)
-            case words.Activate(assignment):
-                self._begin_work(assignment, self._activate)
+            case words.Prepare() | words.Download() | words.Verify() | words.Stage() | words.Activate():
+                self.benchmarks.cancel()
+                self._worker.begin(action)
             case words.StartPairing(_, terms, pairs):
                 self.host.start_pairing(terms, pairs)
-                self._guarded_at = 0
+                self.probation.restart()
                 self.uplink.sync_now()  # a verdict may have come while the model was being loaded again
             case words.Promote():
                 self._promote()
             case words.Revert():
                 self.host.revert()
-                self._verified = None
+                self._worker.forget()
                 self._collect_garbage()
             case words.CancelWork():
-                self._cancel_work()
+                self._worker.cancel()
             case words.SendReports():
                 self.uplink.wake_reports()
 
@@ -224,60 +211,8 @@ class Agent:
         reach("before-promote")
         self.host.promote()
         reach("promoted")
-        self._verified = None
+        self._worker.forget()
         self._collect_garbage()
-
-    # Work. Each returns the event that answers its action.
-
-    def _begin_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
-        self._cancel_work()
-        self.benchmarks.cancel()
-        self._work = asyncio.create_task(self._run_work(assignment, work), name=work.__name__)
-
-    def _cancel_work(self) -> None:
-        """Not the task that is just telling its answer: it has ended but for that."""
-        if self._work is not None and self._work is not asyncio.current_task():
-            self._work.cancel()
-
-    async def _run_work(self, assignment: Assignment, work: Callable[[Assignment], Awaitable[Event]]) -> None:
-        generation = assignment.generation
-        try:
-            answer: Event = await work(assignment)
-        except ModelRefusedError as error:
-            answer = words.Refused(generation, str(error))
-        except (EspalierError, OSError, MemoryError) as error:
-            answer = words.WorkFailed(generation, str(error) or type(error).__name__)
-        except Exception as error:
-            logger.exception("%s failed", work.__name__)
-            answer = words.WorkFailed(generation, f"unexpected {type(error).__name__}: {error}")
-        self.dispatch(answer)
-
-    async def _prepare(self, assignment: Assignment) -> Event:
-        return words.Prepared(assignment.generation, self._library.check_room(assignment.model))
-
-    async def _download(self, assignment: Assignment) -> Event:
-        await self._library.fetch(assignment.model)
-        return words.Downloaded(assignment.generation)
-
-    async def _verify(self, assignment: Assignment) -> Event:
-        try:
-            self._verified = await self._library.verify(assignment.model)
-        except BlobMissingError as error:
-            return words.BlobsMissing(assignment.generation, str(error))
-        reach("verified")
-        return words.Verified(assignment.generation)
-
-    async def _stage(self, assignment: Assignment) -> Event:
-        await self._library.make_durable()
-        return words.Staged(assignment.generation)
-
-    async def _activate(self, assignment: Assignment) -> Event:
-        verified = self._verified
-        if verified is None or verified.ref != assignment.model:  # a process before this one had verified it
-            verified = await self._library.verify(assignment.model)
-        self._verified = verified
-        self.host.activate(verified)
-        return words.Activated(assignment.generation)
 
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
@@ -305,58 +240,13 @@ class Agent:
 
     def restore_broken(self) -> None:
         """Fetch the model again that no longer verified at the start; called while the control plane is there."""
-        broken = self.life.broken
-        is_busy = self.life.state not in AT_REST or (self._work is not None and not self._work.done())
-        if broken is None or is_busy or time.monotonic() < self._restore_at:
-            return
-        self._restore_at = time.monotonic() + RESTORE_RETRY_S
-        self._work = asyncio.create_task(self._restore(broken), name="restore")
-
-    async def _restore(self, broken: ModelRef) -> None:
-        try:
-            await self._library.fetch(broken)
-            model = await self._library.verify(broken)
-        except (EspalierError, OSError, MemoryError) as error:
-            logger.warning("cannot restore model %s: %s", broken.digest[:12], error)
-            return
-        self.dispatch(words.CurrentRestored(broken.digest))
-        self.host.serve(model)
+        if self.life.broken is not None and self.life.state in AT_REST:
+            self._worker.restore(self.life.broken)
 
     def _collect_garbage(self) -> None:
         """Keep what serves, may serve again, is on its way or is to be measured."""
         life = self.life
         self._library.keep_only((life.current, life.previous, life.broken, candidate(life), *self.benchmarks.models))
-
-    # Probation.
-
-    def _on_pair(self, probation: PairedProbation) -> None:
-        if probation.answered - self._guarded_at >= GUARD_EVERY_PAIRS:
-            self._guard(probation)
-        if self._pairs_timer is None and self.host.probation is not None:
-            interval_s = self.config.control_plane.report_interval_s
-            self._pairs_timer = asyncio.get_running_loop().call_later(interval_s, self._report_pairs)
-
-    def _guard(self, probation: PairedProbation) -> None:
-        self._guarded_at = probation.answered
-        reason = probation.tripped_guard()
-        if reason is not None:
-            self.count_pairs()
-            self.dispatch(words.GuardTripped(self.life.generation, reason))
-
-    def _report_pairs(self) -> None:
-        self.count_pairs()
-        if self.host.probation is not None:
-            self._guard(self.host.probation)
-
-    def count_pairs(self) -> None:
-        """Bring the pair counts so far into the life, and with it into the journal and the next report."""
-        if self._pairs_timer is not None:
-            self._pairs_timer.cancel()
-            self._pairs_timer = None
-        if self.host.probation is not None and self.life.state is State.PROBATION:
-            pairs = self.host.probation.to_bytes()
-            if pairs != self.life.pairs:
-                self.dispatch(words.PairsCounted(self.life.generation, pairs))
 
     def _arm_tick(self) -> None:
         """Have the state machine look at the clock when its present state times out, and not before."""
@@ -370,7 +260,7 @@ class Agent:
 
     def _tick(self) -> None:
         self._tick_timer = None
-        self.count_pairs()
+        self.probation.count()
         self.dispatch(words.Tick())
 
     def _report_benchmark(self, report: pb.BenchmarkReport) -> None:

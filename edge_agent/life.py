@@ -302,7 +302,10 @@ class SendReports:
     pass
 
 
-Action = Prepare | Download | Verify | Stage | Activate | StartPairing | Promote | Revert | CancelWork | SendReports
+Work = Prepare | Download | Verify | Stage | Activate
+"""What takes a while, and is answered by an event."""
+
+Action = Work | StartPairing | Promote | Revert | CancelWork | SendReports
 
 
 @dataclass(frozen=True)

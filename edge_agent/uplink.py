@@ -94,7 +94,7 @@ class Uplink:
         self._note_reachable(True)
         agent.samples.set_quota(wanted=response.sample_quota.wanted, remaining=response.sample_quota.remaining)
         if response.committed_generation:
-            agent.count_pairs()
+            agent.probation.count()
             agent.dispatch(words.ProbationPassed(response.committed_generation))
         if response.HasField("assignment"):
             agent.dispatch(words.Assigned(read_assignment(response.assignment)))
