@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import Graph, available_paths, parse_model
 from edge_agent.runtime.tensors import decode_tensors
-from tests.kernels.graphs import BuiltModel, random_model
+from tests.kernels.graphs import BuiltModel
 from tests.kernels.mutations import mutate_bytes, mutate_fields
+from tests.kernels.random_models import random_model
 
 pytestmark = [
     pytest.mark.kernels,

@@ -16,7 +16,8 @@ from edge_agent.runtime import load_model
 from edge_agent.runtime import reference_ops as ops
 from edge_agent.runtime.blocks import decode_blocks
 from edge_agent.runtime.tensors import unpack
-from tests.kernels.graphs import GraphBuilder, keep_blocks, pack, pack_blocks
+from tests.kernels.graphs import GraphBuilder
+from tests.kernels.payloads import keep_blocks, pack, pack_blocks
 
 int8 = st.integers(-128, 127)
 accumulators = st.integers(-(2**30) + 1, 2**30 - 1)

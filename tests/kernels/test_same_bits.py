@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import available_paths, load_model
 from edge_agent.runtime.interface import Engine
-from tests.kernels.graphs import BuiltModel, random_model
+from tests.kernels.graphs import BuiltModel
 from tests.kernels.networks import NETWORKS, mobilenet_v2
+from tests.kernels.random_models import random_model
 from tests.kernels.shapes import (
     EXTREMES,
     LARGE,

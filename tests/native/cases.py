@@ -21,9 +21,10 @@ import numpy as np
 from edge_agent.errors import ModelFormatError
 from edge_agent.runtime import Engine, load_model, parse_model
 from edge_agent.runtime.tensors import decode_tensors
-from tests.kernels.graphs import BuiltModel, random_model
+from tests.kernels.graphs import BuiltModel
 from tests.kernels.mutations import mutate_bytes, mutate_fields
 from tests.kernels.networks import NETWORKS, mobilenet_v2
+from tests.kernels.random_models import random_model
 from tests.kernels.shapes import (
     EXTREMES,
     convolution_of_every_size,

@@ -28,7 +28,7 @@ from orchestrator.compression.rules.tap import run
 from orchestrator.compression.rules.values import softmax
 from orchestrator.datasets import Splits
 from protos import model_pb2 as pb
-from tests.kernels.graphs import random_model
+from tests.kernels.random_models import random_model
 
 QUICK = RuleBudget(rules=20, trees=6, depth=2, root_queries=150, leaf_queries=20, overgrow=1.0)
 LENIENT = CascadeRecipe(most_drop=0.1, least_answered=0.2)
