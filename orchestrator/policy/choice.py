@@ -136,7 +136,7 @@ def keeps_accuracy(candidate: Candidate, target: TargetSpec) -> bool:
     """Whether it is above the floor and not too far below the float network it is made of."""
     fp32 = candidate.fp32_accuracy
     drop = 0.0 if fp32 is None else fp32 - candidate.accuracy
-    return candidate.accuracy >= target.accuracy_floor and drop <= target.max_accuracy_drop
+    return candidate.accuracy >= target.accuracy_floor and drop <= target.compression_drop
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
@@ -176,10 +176,10 @@ def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = 
         words = f"accuracy {point.accuracy:.4f} is {gap:.4f} below the floor {target.accuracy_floor:.4f}"
         found.append(Shortfall(words, gap / target.accuracy_floor))
     fp32 = point.candidate.fp32_accuracy
-    if fp32 is not None and fp32 - point.accuracy > target.max_accuracy_drop:
-        drop, allowed = fp32 - point.accuracy, target.max_accuracy_drop
+    if fp32 is not None and fp32 - point.accuracy > target.compression_drop:
+        drop, allowed = fp32 - point.accuracy, target.compression_drop
         words = (
-            f"accuracy {point.accuracy:.4f} is {drop:.4f} below its float network's, maxAccuracyDrop is {allowed:.4f}"
+            f"accuracy {point.accuracy:.4f} is {drop:.4f} below its float network's, compressionDrop is {allowed:.4f}"
         )
         found.append(Shortfall(words, (drop - allowed) / max(allowed, 0.01)))
     limits_ms = [target.latency_p95_ms, None if faster_than_us is None else faster_than_us / 1000.0]

@@ -230,13 +230,13 @@ class BenchmarkSpec:
 class TargetSpec:
     device_class: Annotated[str, Key("the class this target is for", **_CLASS)]
     accuracy_floor: Annotated[float, Key("lowest accuracy on the choose split", minimum=0.0, maximum=1.0)] = 0.0
-    max_accuracy_drop: Annotated[
-        float,
-        Key("accuracy a candidate may lose to the float network it is made of, on choose", minimum=0.0, maximum=1.0),
-    ] = 0.015
     accuracy_drop: Annotated[
-        float | None, Key("most accuracy lost against the teacher on the choose split", minimum=0.0, maximum=1.0)
+        float | None, Key("most accuracy lost against the teacher, on the choose split", minimum=0.0, maximum=1.0)
     ] = None
+    compression_drop: Annotated[
+        float,
+        Key("most accuracy lost against the float network that was compressed, likewise", minimum=0.0, maximum=1.0),
+    ] = 0.015
     latency_p95_ms: Annotated[float | None, Key("highest p95 of engine time on the class", above=0.0)] = None
     model_bytes: Annotated[int | None, Key("most bytes of the model and its tensors", minimum=1)] = None
     ram_bytes: Annotated[int | None, Key("most bytes of RAM while it runs", minimum=1)] = None

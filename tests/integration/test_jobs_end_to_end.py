@@ -95,7 +95,7 @@ async def test_a_job_makes_block_sparse_networks_rules_and_cascades(plane: JobPl
         {"name": "rules", "rules": {"fidelityFloor": 0.0}},
         {"name": "cascade", "rules": anything_goes},
     ]
-    job_id = await plane.submit(spec(candidates=candidates, targets=[{"deviceClass": "gateway", "maxAccuracyDrop": 1}]))
+    job_id = await plane.submit(spec(candidates=candidates, targets=[{"deviceClass": "gateway", "compressionDrop": 1}]))
     job = await plane.end_of(job_id)
     assert job.state is JobState.SUCCEEDED, plane.log(job_id)
     engines = {candidate.name: plane.engine(candidate.model_digest) for candidate in job.candidates}

@@ -72,8 +72,8 @@ def test_what_lost_more_than_a_point_and_a_half_is_not_chosen_unless_the_target_
     target = TargetSpec(device_class="a", objective="bytes")
     choice = choose([kept, fallen], [target])
     assert [c.chosen.name for c in choice.classes if c.chosen] == ["kept"]
-    assert "0.0200 below its float network's, maxAccuracyDrop is 0.0150" in choice.candidates[1].verdict
-    asked = choose([kept, fallen], [replace(target, max_accuracy_drop=0.03)])
+    assert "0.0200 below its float network's, compressionDrop is 0.0150" in choice.candidates[1].verdict
+    asked = choose([kept, fallen], [replace(target, compression_drop=0.03)])
     assert [c.chosen.name for c in asked.classes if c.chosen] == ["fallen"]
 
 

@@ -191,7 +191,7 @@ def test_a_misspelt_word_is_named_by_line_and_key_with_the_nearest_known(
         ("weightBits: 4", "effort: heroic", "spec.candidates[2].quantize.effort", "normal, high"),
         ("weightBits: 4", "training: {epochs: 0}", "spec.candidates[2].quantize.training.epochs", "at least 1"),
         ("weightBits: 4", "meanBits: 3, weightBytes: 9", "spec.candidates[2].quantize", "not both"),
-        ("accuracyFloor: 0.80", "maxAccuracyDrop: 2", "spec.targets[0].maxAccuracyDrop", "at most 1"),
+        ("accuracyFloor: 0.80", "compressionDrop: 2", "spec.targets[0].compressionDrop", "at most 1"),
         ("name: pow2-w4", "name: int8", "spec.candidates", "two candidates are called 'int8'"),
         ('deviceClass: "*"', "deviceClass: gateway", "spec.targets", "two targets"),
         ("  seed: 7", "  modelName: again", "spec.modelName", "given twice"),
