@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from compression_peers import teachers
-from compression_peers.exchange import Peer
+from compression_peers import side_by_side, teachers
+from compression_peers.exchange import Peer, threads
 from compression_peers.results import FP32, FP32_ROW, Outcome
 from compression_peers.teachers import Data, Say
 from orchestrator.compression.artifact import Artifact
@@ -22,6 +23,8 @@ from orchestrator.compression.pipeline import compress
 from orchestrator.compression.recipe import Recipe
 
 LATENCY_RUNS = 300
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +50,35 @@ class Bench:
     published: list[Published] = field(default_factory=list)
     _kept: dict[Any, Any] = field(default_factory=dict)
 
+    @classmethod
+    def open(
+        cls, say: Say, *, quick: bool, networks: tuple[str, ...], seeds: tuple[int, ...], peers: tuple[Peer, ...]
+    ) -> Bench:
+        return cls(quick=quick, networks=networks, seeds=seeds, peers=peers, data=teachers.load_data(), say=say)
+
+    def train_missing(self) -> None:
+        """The networks of this run that no earlier run has trained."""
+        missing = [
+            (network, seed)
+            for network in reversed(self.networks)  # the slowest first, so that no core waits long for the last
+            for seed in self.seeds
+            if not teachers.is_kept(network, seed, self.training_of(network), self.data)
+        ]
+        if missing:
+            list(self.side_by_side(_train, missing))
+
+    def side_by_side(self, task: Callable[[Bench, Item], Found], items: Sequence[Item]) -> Generator[Found, None, None]:
+        """`task(bench, item)` for each of `items` in processes of one thread, with benches like this one, in order.
+
+        Args:
+            task: a module's function; its time must not be what is judged.
+        """
+        make = partial(Bench.open, quick=self.quick, networks=self.networks, seeds=self.seeds, peers=self.peers)
+        return side_by_side.each(make, task, items, processes=threads(), say=self.say)
+
+    def training_of(self, network: str) -> teachers.Training:
+        return (teachers.QUICK if self.quick else teachers.FULL)[network]
+
     def subjects(self, networks: Sequence[str], seeds: Sequence[int] | None = None) -> Iterator[Subject]:
         """Those of `networks` that this run judges, under each of its seeds."""
         for seed in self.seeds if seeds is None else seeds:
@@ -64,8 +96,13 @@ class Bench:
         return self._kept[key]
 
     def _subject(self, network: str, seed: int) -> Subject:
-        training = (teachers.QUICK if self.quick else teachers.FULL)[network]
-        return Subject(network, seed, teachers.ensure(network, seed, training, self.data, self.say), self)
+        model = teachers.ensure(network, seed, self.training_of(network), self.data, self.say)
+        return Subject(network, seed, model, self)
+
+
+def _train(bench: Bench, subject: tuple[str, int]) -> None:
+    """Leaves the network where every other process finds it."""
+    bench.subject(*subject)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from compression_peers import teachers
 from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench
 from compression_peers.exchange import QUANTIZERS
@@ -55,14 +54,14 @@ def run(
         archive: gets every row that ends well.
         resume: take from it what is there.
     """
-    bench = Bench(
+    bench = Bench.open(
+        say,
         quick=wanted.quick,
         networks=wanted.networks,
         seeds=wanted.seeds,
         peers=QUANTIZERS[:2] if wanted.quick else QUANTIZERS,  # the first two share an environment
-        data=teachers.load_data(),
-        say=say,
     )
+    bench.train_missing()
     results = Results()
     for subject in bench.subjects(wanted.networks):
         results.add(subject.fp32())

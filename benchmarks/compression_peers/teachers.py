@@ -100,9 +100,7 @@ def _joined(splits: list[Split]) -> Split:
 
 def ensure(name: str, seed: int, training: Training, data: Data, say: Say) -> nn.Module:
     """The trained network, in evaluation mode."""
-    torch.manual_seed(seed)
-    model = NETWORKS[name]()
-    path = CACHE / "teachers" / f"{name}-{seed}-{_digest(model, seed, training, data.splits.train)}"
+    model, path = _start(name, seed, training, data)
     if path.exists():
         load_checkpoint(model, path.read_bytes())
         return model.eval()
@@ -120,6 +118,18 @@ def ensure(name: str, seed: int, training: Training, data: Data, say: Say) -> nn
     model = model.to(memory_format=torch.contiguous_format)
     write_whole(path, save_checkpoint(model))
     return model
+
+
+def is_kept(name: str, seed: int, training: Training, data: Data) -> bool:
+    """Whether `ensure` need not train it."""
+    return _start(name, seed, training, data)[1].exists()
+
+
+def _start(name: str, seed: int, training: Training, data: Data) -> tuple[nn.Module, Path]:
+    """The network before training, and where it is kept afterwards."""
+    torch.manual_seed(seed)
+    model = NETWORKS[name]()
+    return model, CACHE / "teachers" / f"{name}-{seed}-{_digest(model, seed, training, data.splits.train)}"
 
 
 def _digest(model: nn.Module, seed: int, training: Training, train: Split) -> str:

@@ -9,7 +9,8 @@ networks: this row is about training.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,11 +21,9 @@ from compression_peers.networks import STUDENTS
 from compression_peers.results import Outcome, Results, lower_bound_95
 from compression_peers.row import Check, Row, above, at_least
 from orchestrator.compression.evaluation import predict_logits
-from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
-from orchestrator.datasets import Split
 
 STUDENT_SEEDS = (0, 1, 2, 3, 4)
 FEW_SEEDS = STUDENT_SEEDS[:3]  # where the gain is several points, three say enough
@@ -36,51 +35,56 @@ ALONE_FEW, TAUGHT_FEW = "student alone, a tenth of the labels", "student under t
 
 
 def run(bench: Bench) -> Iterator[Outcome]:
-    for teacher in bench.subjects(ROW.networks, seeds=bench.seeds[:1]):
-        for seed in STUDENT_SEEDS:
-            train = teacher.data.splits.train
-            yield _trained(teacher, seed, ALONE, _alone(teacher, train, EPOCHS))
-            yield _trained(teacher, seed, TAUGHT, _taught(teacher, alpha=0.7))
-            if seed not in FEW_SEEDS:
-                continue
-            few = train.take(np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))])
-            yield _trained(teacher, seed, ALONE_FEW, _alone(teacher, few, round(EPOCHS / FEW)))
-            yield _trained(teacher, seed, TAUGHT_FEW, _taught(teacher, alpha=1.0))
+    trainings = [
+        Training(network, bench.seeds[0], student_seed, method)
+        for network in ROW.networks
+        if network in bench.networks
+        for student_seed in STUDENT_SEEDS
+        for method in (ALONE, TAUGHT, *((ALONE_FEW, TAUGHT_FEW) if student_seed in FEW_SEEDS else ()))
+    ]
+    yield from bench.side_by_side(_trained, trainings)
 
 
-Training = Callable[[nn.Module, int, OnProgress], None]
+@dataclass(frozen=True)
+class Training:
+    """Of one student; `seed` is the teacher's."""
+
+    network: str
+    seed: int
+    student_seed: int
+    method: str
 
 
-def _trained(teacher: Subject, seed: int, method: str, training: Training) -> Outcome:
+def _trained(bench: Bench, training: Training) -> Outcome:
+    teacher, seed, method = bench.subject(training.network, training.seed), training.student_seed, training.method
     torch.manual_seed(seed)
     student, spent = STUDENTS[teacher.network]().to(memory_format=torch.channels_last), Spent()
     with spent:
-        training(student, seed, lambda done, message: teacher.say(f"{method}, student's seed {seed}: {message}"))
+        _train(student, teacher, seed, method)
     return teacher.simulated(ROW.number, method, student, before=spent, seed=seed)
 
 
-def _alone(teacher: Subject, split: Split, epochs: int) -> Training:
-    return lambda student, seed, on_progress: train_classifier(
-        student,
-        split,
-        preprocessing=teacher.data.preprocessing,
-        epochs=epochs,
-        learning_rate=LEARNING_RATE,
-        seed=seed,
-        on_progress=on_progress,
-    )
+def _train(student: nn.Module, teacher: Subject, seed: int, method: str) -> None:
+    train, preprocessing = teacher.data.splits.train, teacher.data.preprocessing
 
+    def say(done: float, message: str) -> None:
+        teacher.say(f"{method}, student's seed {seed}: {message}")
 
-def _taught(teacher: Subject, *, alpha: float) -> Training:
-    return lambda student, seed, on_progress: distill(
-        student,
-        teacher.model,
-        teacher.data.splits.train,
-        Learning(epochs=EPOCHS, learning_rate=LEARNING_RATE, alpha=alpha, seed=seed),
-        preprocessing=teacher.data.preprocessing,
-        answers=_answers(teacher),
-        on_progress=on_progress,
-    )
+    if method in (TAUGHT, TAUGHT_FEW):
+        alpha = 0.7 if method == TAUGHT else 1.0
+        learning = Learning(epochs=EPOCHS, learning_rate=LEARNING_RATE, alpha=alpha, seed=seed)
+        answers = _answers(teacher)
+        distill(
+            student, teacher.model, train, learning,
+            preprocessing=preprocessing, answers=answers, on_progress=say,
+        )  # fmt: skip
+    else:
+        few = np.random.default_rng(seed).permutation(len(train))[: round(FEW * len(train))]
+        split, epochs = (train, EPOCHS) if method == ALONE else (train.take(few), round(EPOCHS / FEW))
+        train_classifier(
+            student, split,
+            preprocessing=preprocessing, epochs=epochs, learning_rate=LEARNING_RATE, seed=seed, on_progress=say,
+        )  # fmt: skip
 
 
 def _answers(teacher: Subject) -> torch.Tensor:

@@ -83,19 +83,24 @@ class Narrowed:
 
 
 def run(bench: Bench) -> Iterator[Figure]:
-    for subject in bench.subjects(ROW.networks, bench.seeds[:1]):
-        networks = [_narrowed(subject, share) for share in SHARES]
-        answers = _enumerate(subject, networks)
-        reference = worst_of(answers.values())
-        whole = hypervolume(answers.values(), reference)
-        yield Figure(row=12, label=f"{subject.network}: configurations", value=len(answers))
-        for title, searcher in _searchers(networks, answers).items():
-            shares = []
-            for seed in range(SEARCH_SEEDS):
-                study = _searched(searcher, seed, answers)
-                shares.append(100 * study.hypervolume(reference) / whole)
-            yield Figure(row=12, label=f"{subject.network}: {title}", value=statistics.mean(shares), unit="%")
-            yield Figure(row=12, label=f"{subject.network}: {title}, least", value=min(shares), unit="%")
+    networks = [network for network in ROW.networks if network in bench.networks]
+    for figures in bench.side_by_side(_of, networks):
+        yield from figures
+
+
+def _of(bench: Bench, network: str) -> list[Figure]:
+    subject = bench.subject(network, bench.seeds[0])
+    networks = [_narrowed(subject, share) for share in SHARES]
+    answers = _enumerate(subject, networks)
+    reference = worst_of(answers.values())
+    whole = hypervolume(answers.values(), reference)
+    figures = [Figure(row=12, label=f"{network}: configurations", value=len(answers))]
+    for title, searcher in _searchers(networks, answers).items():
+        studies = [_searched(searcher, seed, answers) for seed in range(SEARCH_SEEDS)]
+        shares = [100 * study.hypervolume(reference) / whole for study in studies]
+        figures.append(Figure(row=12, label=f"{network}: {title}", value=statistics.mean(shares), unit="%"))
+        figures.append(Figure(row=12, label=f"{network}: {title}, least", value=min(shares), unit="%"))
+    return figures
 
 
 def judge(results: Results, networks: Sequence[str]) -> list[Check]:

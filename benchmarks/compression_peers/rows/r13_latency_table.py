@@ -11,12 +11,14 @@ import random
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from compression_peers.bench import Bench, Subject
 from compression_peers.results import Figure, Results
 from compression_peers.row import Check, Row, at_least
 from compression_peers.widths import Widths
 from edge_agent.runtime.engine import Engine
+from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.recipe import Recipe, Rounding, Scheme
 from orchestrator.search.latency import LatencyTable, OperatorTimes, signatures
@@ -51,11 +53,12 @@ class Timed:
 def run(bench: Bench) -> Iterator[Figure]:
     for subject in bench.subjects(ROW.networks, bench.seeds[:1]):
         subject.say("row 13, building models for the table")
-        rng = random.Random(subject.seed)
-        asked = _draw(subject, rng, CONFIGURATIONS, set())
-        judged = [Timed(_engine(subject, each), []) for each in asked]
+        drawn = _draw(subject, random.Random(subject.seed), CONFIGURATIONS + MOST_FOR_TABLE)
+        made = bench.side_by_side(_made, [(subject.network, each) for each in drawn])
+        judged = [Timed(artifact.load(), []) for artifact in islice(made, CONFIGURATIONS)]
         wanted = {key for timed in judged for key in signatures(timed.engine.graph)}
-        known = _covering(subject, rng, wanted, set(asked))
+        known = _covering(made, wanted)
+        made.close()  # no worker builds what nobody needs while others are timed
         _time_all(subject, [*judged, *known])
         table = LatencyTable.of(timed.times() for timed in known)
         errors = []
@@ -76,40 +79,39 @@ def judge(results: Results, networks: Sequence[str]) -> list[Check]:
     ]
 
 
-def _draw(subject: Subject, rng: random.Random, count: int, without: set[Configuration]) -> list[Configuration]:
+def _draw(subject: Subject, rng: random.Random, count: int) -> list[Configuration]:
     """Distinct ones."""
     groups = len(_widths(subject))
     drawn: dict[Configuration, None] = {}
     while len(drawn) < count:
         shares = tuple(rng.choice(SHARES) for _ in range(groups))
-        each = (shares, rng.choice(BITS), rng.choice(list(Scheme)))
-        if each not in without:
-            drawn[each] = None
+        drawn[shares, rng.choice(BITS), rng.choice(list(Scheme))] = None
     return list(drawn)
 
 
-def _covering(subject: Subject, rng: random.Random, wanted: set[str], without: set[Configuration]) -> list[Timed]:
-    """Others than those asked about, until every operator that is asked about is in one of them."""
+def _covering(made: Iterator[Artifact], wanted: set[str]) -> list[Timed]:
+    """Of models that nobody asks about, until every operator that is asked about is in one of them."""
     kept: list[Timed] = []
     missing = set(wanted)
-    for each in _draw(subject, rng, MOST_FOR_TABLE, without):
-        if not missing:
-            return kept
-        engine = _engine(subject, each)
+    for artifact in made:
+        engine = artifact.load()
         found = missing & set(signatures(engine.graph))
         if found:
             kept.append(Timed(engine, []))
             missing -= found
+        if not missing:
+            break
     return kept
 
 
-def _engine(subject: Subject, configuration: Configuration) -> Engine:
+def _made(bench: Bench, wanted: tuple[str, Configuration]) -> Artifact:
     """Time does not depend on what the weights are, so hardly any care is taken to make them good."""
-    shares, bits, scheme = configuration
+    network, (shares, bits, scheme) = wanted
+    subject = bench.subject(network, bench.seeds[0])
     model = _widths(subject).narrowed(shares)
     recipe = Recipe(scheme=scheme, weight_bits=bits, rounding=Rounding.NEAREST, calibration_count=4)
     splits = replace(subject.data.splits, calibrate=subject.data.splits.calibrate.take(slice(0, 4)))
-    return compress(model, splits, recipe, name=subject.network, max_accuracy_drop=None).load()
+    return compress(model, splits, recipe, name=subject.network, max_accuracy_drop=None)
 
 
 def _time_all(subject: Subject, models: Sequence[Timed]) -> None:

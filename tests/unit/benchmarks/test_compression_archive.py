@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compression_peers import session
+from compression_peers import session, teachers
 from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench, Published
 from compression_peers.results import Figure, Outcome, Results
@@ -46,7 +46,7 @@ def run(archive: Archive, row: Row, *, resume: bool) -> Results:
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.teachers, "load_data", lambda: None)
+    monkeypatch.setattr(teachers, "load_data", lambda: None)
 
 
 def counting(calls: list[int], *, of_others: bool = False) -> Row:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from compression_peers import report, session
+from compression_peers import report, session, teachers
 from compression_peers.archive import Archive
 from compression_peers.bench import Bench, Spent
 from compression_peers.networks import NETWORKS, STUDENTS, with_widths_of
@@ -214,7 +214,7 @@ def test_a_run_goes_on_when_a_row_breaks(monkeypatch: pytest.MonkeyPatch, tmp_pa
         Row(number=number, title="t", target="t", networks=(), run=run, judge=lambda results, networks: [])
         for number, run in ((4, breaks), (10, works))
     )
-    monkeypatch.setattr(session.teachers, "load_data", lambda: None)
+    monkeypatch.setattr(teachers, "load_data", lambda: None)
     plan = session.Plan(quick=False, rows=rows, networks=(), seeds=())
     results = session.run(plan, lambda message: None, archive=Archive(tmp_path), after_row=lambda results: None)
     assert results.failures == {4: "RuntimeError: out of luck"}

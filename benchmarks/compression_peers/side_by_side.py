@@ -1,0 +1,69 @@
+"""Work whose time nobody judges, side by side: a process for each core, one thread in each.
+
+Small networks gain little from a second thread, and students nothing. One thread also makes the networks that come out
+independent of how many cores there are.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+    from compression_peers.bench import Bench
+    from compression_peers.teachers import Say
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+MakeBench = Callable[["Say"], "Bench"]
+Task = Callable[["Bench", Item], Found]
+
+_bench: Bench  # of this worker process
+
+
+def each(
+    make: MakeBench, task: Task[Item, Found], items: Sequence[Item], *, processes: int, say: Say
+) -> Generator[Found, None, None]:
+    """`task(bench, item)` for each of `items`, in their order; what a worker says is said here.
+
+    Whoever wants no more closes it: what has not begun then is not done, and no worker is left.
+
+    Args:
+        make: gives every worker a bench of its own; like `task`, something that can be pickled.
+
+    Raises:
+        Whatever `task` raises.
+    """
+    spawning = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    messages: SimpleQueue[str | None] = spawning.SimpleQueue()
+    teller = threading.Thread(target=_tell, args=(messages, say))
+    teller.start()
+    pool = ProcessPoolExecutor(min(processes, len(items)), spawning, _begin, (make, messages))
+    try:
+        yield from pool.map(_do, [task] * len(items), items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        messages.put(None)
+        teller.join()
+
+
+def _tell(messages: SimpleQueue[str | None], say: Say) -> None:
+    while (message := messages.get()) is not None:
+        say(message)
+
+
+def _begin(make: MakeBench, messages: SimpleQueue[str | None]) -> None:
+    global _bench
+    torch.set_num_threads(1)
+    _bench = make(messages.put)
+
+
+def _do(task: Task[Item, Found], item: Item) -> Found:
+    return task(_bench, item)
