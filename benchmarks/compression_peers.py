@@ -46,13 +46,13 @@ def main() -> int:
     results = session.run(
         wanted,
         say,
-        archive=Archive.of(quick=wanted.quick, networks=wanted.networks, seeds=wanted.seeds),
+        archive=Archive.of(quick=wanted.quick, seeds=wanted.seeds),
         resume=arguments.resume,
         after_row=lambda results: write(report.plain(wanted, results)),
     )
     result = report.plain(wanted, results)
     write(result)
-    draw(say)
+    draw(result, say)
     print(json.dumps(result, indent=2) if arguments.format == "json" else report.text(wanted, results))
     return 0
 
@@ -84,8 +84,10 @@ def write(result: dict) -> None:
     DATA.write_text(json.dumps(result, indent=2))
 
 
-def draw(say) -> None:
-    """`compression_peers.png` beside the data."""
+def draw(result: dict, say) -> None:
+    """`compression_peers.png` beside the data, if a network was compressed at all."""
+    if not result["outcomes"]:
+        return
     try:
         python = environments.ensure("plot", say)
         command = [str(python), "-m", "compression_peers.picture", str(DATA), str(DATA.with_suffix(".png"))]

@@ -1,7 +1,7 @@
 """Rows that were measured, on disk: a run of hours that was cut goes on where it ended (`--resume`).
 
-They are kept under the digest of all that their figures depend on: sources, networks and seeds of the run, versions,
-CPU and threads. Whoever changes one of these measures anew.
+They are kept under the digest of all that their figures depend on: sources, seeds of the run, versions, CPU and
+threads. Whoever changes one of these measures anew.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Archive:
         self.folder = folder
 
     @classmethod
-    def of(cls, *, quick: bool, networks: Sequence[str], seeds: Sequence[int]) -> Archive:
+    def of(cls, *, quick: bool, seeds: Sequence[int]) -> Archive:
         """That of runs like this one, here."""
-        parts = [quick, *networks, *seeds, sys.version, torch.__version__, cpu_model(), torch.get_num_threads()]
+        parts = [quick, *seeds, sys.version, torch.__version__, cpu_model(), torch.get_num_threads()]
         key = hashlib.sha256("\n".join([tree_digest(SOURCES), *map(str, parts)]).encode()).hexdigest()
         return cls(CACHE / "rows" / key[:16])
 

@@ -38,11 +38,11 @@ class Plan:
 
 
 def plan(numbers: Sequence[int], *, quick: bool) -> Plan:
-    """A quick run counts only the rows that it can show."""
+    """A quick run counts only the rows that it can show; networks that no row looks at are not trained."""
     rows = tuple(ROWS[number] for number in sorted(numbers) if ROWS[number].quick or not quick)
-    if quick:
-        return Plan(quick=True, rows=rows, networks=CNNS, seeds=SEEDS[:1])
-    return Plan(quick=False, rows=rows, networks=tuple(NETWORKS), seeds=SEEDS)
+    looked_at = {network for row in rows for network in row.networks}
+    networks = tuple(network for network in (CNNS if quick else NETWORKS) if network in looked_at)
+    return Plan(quick=quick, rows=rows, networks=networks, seeds=SEEDS[:1] if quick else SEEDS)
 
 
 def run(

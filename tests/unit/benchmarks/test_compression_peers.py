@@ -177,6 +177,14 @@ def test_a_full_run_counts_all_rows_and_a_quick_one_those_it_can_show() -> None:
     quick = session.plan(list(ROWS), quick=True)
     assert {row.number for row in quick.rows} == {row.number for row in ROWS.values() if row.quick}
     assert quick.left_out == [row.number for row in ROWS.values() if not row.quick]
+    assert session.plan(list(ROWS), quick=False).networks == tuple(NETWORKS)
+
+
+def test_only_networks_that_a_row_looks_at_are_trained() -> None:
+    assert session.plan([5], quick=False).networks == ("ds-cnn",)
+    assert session.plan([8], quick=False).networks == ("resnet8", "ds-cnn", "mlp")
+    assert session.plan([8], quick=True).networks == ()  # not a row of quick runs
+    assert session.plan([10], quick=False).networks == ()
 
 
 @pytest.mark.parametrize("quick", [False, True])
