@@ -60,7 +60,13 @@ def images_to_tensor(inputs: npt.NDArray[np.uint8], preprocessing: Preprocessing
 
 
 def labels_to_tensor(labels: npt.NDArray[np.int64]) -> Tensor:
-    """int64 [N]; a copy, because a split's arrays are read-only."""
+    """int64 [N]; a copy, because a split's arrays are read-only.
+
+    Raises:
+        DataError: one is negative; losses would leave that sample out in silence.
+    """
+    if len(labels) and int(labels.min()) < 0:
+        raise DataError(f"labels count classes from 0, found {int(labels.min())}")
     return torch.from_numpy(labels.copy())
 
 

@@ -65,14 +65,29 @@ def evaluate_network(network: nn.Module, split: Split, *, preprocessing: Preproc
 
 @torch.no_grad()
 def predict_logits(network: nn.Module, inputs: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> torch.Tensor:
-    """Logits [N, classes] of uint8 [N, H, W, C] images, batch norm and dropout in evaluation mode."""
+    """Logits [N, classes] of uint8 [N, H, W, C] images, batch norm and dropout in evaluation mode.
+
+    Raises:
+        DataError: the network does not take these images, or answers something else.
+    """
     was_training = network.training
     network.eval()
     try:
         batches = [
-            network(images_to_tensor(inputs[start : start + _BATCH], preprocessing))
+            _answered(network, images_to_tensor(inputs[start : start + _BATCH], preprocessing))
             for start in range(0, len(inputs), _BATCH)
         ]
     finally:
         network.train(was_training)
     return torch.cat(batches)
+
+
+def _answered(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    try:
+        logits = network(images)
+    except RuntimeError as error:  # torch's own word for shapes and types that do not fit
+        raise DataError(f"the network fails on float32 images {list(images.shape)}: {error}") from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        found = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise DataError(f"the network must answer images {list(images.shape)} with logits [N, classes], found {found}")
+    return logits

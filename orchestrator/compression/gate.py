@@ -24,6 +24,7 @@ from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.errors import AccuracyLostError, DataError
 from orchestrator.compression.evaluation import predict, predict_logits
 from orchestrator.datasets.splits import Split, Splits
+from orchestrator.records.accuracy import is_below
 
 ALLOWED_DROP = 0.015
 """Of accuracy, in shares: what a model may lose unless more is asked for."""
@@ -66,7 +67,7 @@ def measure_loss(network: nn.Module, artifact: Artifact, splits: Splits, *, prep
 
 def require_kept(loss: Loss, allowed: float) -> None:
     """Raise `AccuracyLostError` where more than `allowed` is lost."""
-    if loss.drop > allowed:
+    if is_below(loss.accuracy, loss.fp32_accuracy - allowed):
         raise AccuracyLostError(
             f"the model loses {100 * loss.drop:.2f} points of accuracy ({loss.fp32_accuracy:.4f} to "
             f"{loss.accuracy:.4f}, on {loss.basis}), {100 * allowed:.2f} are allowed: give it more bits, effort or "

@@ -47,7 +47,8 @@ def compress(
         model: takes normalised float32 [N, C, H, W], returns logits [N, classes].
         name: what applications call the model, the same for every version.
         prune: remove channels and train back before; reads `train` with its labels.
-        fp32: what accuracy is compared with, and labels are judged by, where `model` is not the original any more.
+        fp32: what accuracy is compared with, labels are judged by and training learns from, where `model` is not the
+            original any more.
         max_accuracy_drop: what may be lost, as a share; None lets everything out.
         checkpoints: where a training that is interrupted goes on.
 
@@ -68,7 +69,7 @@ def compress(
     else:
         quantized = train_quantized(
             model, splits.train, splits.calibrate, recipe,
-            preprocessing=preprocessing, checkpoints=checkpoints, on_progress=on_progress,
+            preprocessing=preprocessing, teacher=fp32, checkpoints=checkpoints, on_progress=on_progress,
         )  # fmt: skip
     artifact = build(quantized, splits.calibrate, name=name, preprocessing=preprocessing, labels=splits.labels)
     if max_accuracy_drop is not None:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.errors import InfeasibleError
-from orchestrator.compression.quantize.sensitivity import LayerSensitivity
+from orchestrator.compression.quantize.sensitivity import LayerSensitivity, is_depthwise_filter
 from orchestrator.compression.recipe import Recipe
 
 HOPELESS_BITS = 2
@@ -30,7 +30,9 @@ def hopeless_layers(graph: ir.FloatGraph, recipe: Recipe) -> tuple[str, ...]:
     return tuple(
         names[node.name]
         for node in graph.nodes
-        if isinstance(node, ir.Conv) and node.is_depthwise and recipe.bits_of(names[node.name]) <= HOPELESS_BITS
+        if isinstance(node, ir.Weighted)
+        and is_depthwise_filter(node)
+        and recipe.bits_of(names[node.name]) <= HOPELESS_BITS
     )
 
 
@@ -39,8 +41,8 @@ def refusal(recipe: Recipe, hopeless: Sequence[str], layers: Sequence[LayerSensi
     first = ", ".join(hopeless[:3]) + (", ..." if len(hopeless) > 3 else "")
     there = predicted_divergence(layers, recipe)
     return InfeasibleError(
-        f"{HOPELESS_BITS}-bit weights without training ruin depthwise convolutions (here {first}; answers would move "
-        f"by {there:.3f} nats, {TOLERABLE_DIVERGENCE} is tolerable)",
+        f"{HOPELESS_BITS}-bit weights without training ruin depthwise convolutions (here {first}), however little it "
+        f"looks like on few samples ({there:.3f} nats)",
         nearest=nearest_plan(recipe, layers),
     )
 

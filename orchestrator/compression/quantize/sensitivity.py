@@ -87,7 +87,7 @@ def measure_sensitivity(
                     rows=len(node.weight),
                     row_weights=node.weight[0].numel(),
                     divergence=divergence,
-                    depthwise=isinstance(node, ir.Conv) and node.is_depthwise,
+                    depthwise=is_depthwise_filter(node),
                 )
             )
         for name in finished:
@@ -95,6 +95,11 @@ def measure_sensitivity(
         if on_progress:
             on_progress((index + 1) / len(graph.nodes), f"sensitivity of {names[node.name]}")
     return tuple(measured)
+
+
+def is_depthwise_filter(node: ir.Weighted) -> bool:
+    """Whether every row is one channel's filter; a row of a single weight is exact at any bits and does not count."""
+    return isinstance(node, ir.Conv) and node.is_depthwise and node.weight[0].numel() > 1
 
 
 class _Trial:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import DataError, WeightError
+from orchestrator.compression.errors import DataError, RecipeError, WeightError
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
@@ -67,7 +67,8 @@ def quantize(
         input_range: what the input can be at all; the samples' range where it is not known.
 
     Raises:
-        DataError: there are no samples, or they are not finite.
+        DataError: there are no samples, they are not finite, or they are all the same.
+        RecipeError: it gives bits to a layer that is not there.
         WeightError: a layer is dead on all samples.
         InfeasibleError: the recipe would ruin this network; it names the nearest plan that does not.
         QuantizationError: the recipe cannot work on this network.
@@ -76,6 +77,9 @@ def quantize(
         raise DataError("quantization needs calibration samples; a few hundred are enough")
     if not bool(torch.isfinite(samples).all()):
         raise DataError("calibration samples are not finite")
+    if len(samples) > 1 and bool((samples == samples[0]).all()):
+        raise DataError(f"all {len(samples)} calibration samples are the same, which says nothing about others")
+    _require_known_layers(graph, recipe)
     samples = _affordable(graph, samples[: recipe.calibration_count])
     hopeless = hopeless_layers(graph, recipe)
     if hopeless:
@@ -177,6 +181,13 @@ class _Walk:
 def part_of(report: OnProgress | None, start: float, end: float) -> OnProgress | None:
     """`report` for work that is only a part of the whole."""
     return None if report is None else lambda done, words: report(start + (end - start) * done, words)
+
+
+def _require_known_layers(graph: ir.FloatGraph, recipe: Recipe) -> None:
+    layers = [ir.operator_names(graph)[node.name] for node in graph.nodes if isinstance(node, ir.Weighted)]
+    unknown = [name for name, _ in recipe.layer_bits if name not in layers]
+    if unknown:
+        raise RecipeError(f"layer_bits name {', '.join(unknown)}; layers with weights are {', '.join(layers)}")
 
 
 def _varies(x: Tensor) -> bool:

@@ -30,7 +30,7 @@ from orchestrator.compression.rules.recipe import RulesRecipe
 from orchestrator.compression.rules.table import add_rule_table, scores_activation, to_integers
 from orchestrator.compression.rules.tap import INPUT, add_tap, probabilities, run
 from orchestrator.compression.rules.text import describe, to_text
-from orchestrator.datasets.splits import Split
+from orchestrator.datasets.splits import Split, concatenate
 from protos import model_pb2 as pb
 
 
@@ -64,8 +64,9 @@ def distill_rules(
         FidelityError: rules follow less than the floor, or may not answer as much as was asked.
     """
     require_samples(train, at_least=recipe.folds, what="growing rules")
+    require_samples(calibrate, at_least=0, what="a cascade's threshold")
     beyond = slice(recipe.samples, recipe.samples + recipe.threshold_samples)
-    unseen = _joined(calibrate, train.take(beyond))
+    unseen = concatenate(calibrate, train.take(beyond))
     train = train.take(slice(0, recipe.samples))
     tapped = Editing.of(network)
     features = tapped.finish(add_tap(tapped, recipe.features, recipe.pool))
@@ -99,10 +100,6 @@ def _validated(x_NF: Int8, target_NC: Float, teacher: Teacher | None, recipe: Ru
     fidelity = cross_validate(fit, x_NF, target_NC, folds=recipe.folds, repeats=recipe.repeats, seed=seed)
     require_fidelity(fidelity, floor=recipe.fidelity_floor, rules=recipe.budget.rules)
     return fidelity
-
-
-def _joined(first: Split, second: Split) -> Split:
-    return Split(np.concatenate([first.inputs, second.inputs]), np.concatenate([first.labels, second.labels]))
 
 
 def _input_teacher(network: Artifact) -> Teacher:

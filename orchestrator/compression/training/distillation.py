@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from orchestrator.compression.capture.check import require_finite_module
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_samples
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
@@ -50,7 +51,8 @@ def distill(
         extra_share: how much of each batch they are.
 
     Raises:
-        DataError: a split is too small.
+        DataError: a split is too small, or holds labels that the networks have no class for.
+        WeightError: a weight of either network is not finite.
         TrainingError: a parameter is out of range, the two networks' outputs differ in shape, or the loss diverges.
     """
     require_samples(split, at_least=2, what="distillation")
@@ -58,6 +60,8 @@ def distill(
         raise TrainingError(f"extra_share must be between 0 and 1, found {extra_share}")
     if answers is not None and len(answers) != len(split):
         raise TrainingError(f"the teacher's {len(answers)} answers are not those to the {len(split)} samples")
+    require_finite_module(teacher)
+    require_finite_module(student)
     teach: _Matching | _Known
     if learning.objective is Objective.MATCHING:
         if extra is not None:

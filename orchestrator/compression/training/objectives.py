@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from orchestrator.compression.errors import TrainingError
+from orchestrator.compression.errors import DataError, TrainingError
 
 DECOUPLED_BETA = 2.0
 
@@ -42,7 +42,15 @@ def distillation_loss(
     alpha: float,
     objective: Objective = Objective.KD,
 ) -> Tensor:
-    """`alpha` of the objective, and 1 - alpha of the cross-entropy to the labels."""
+    """`alpha` of the objective, and 1 - alpha of the cross-entropy to the labels.
+
+    Raises:
+        TrainingError: the two answer with different classes.
+        DataError: a label that counts is none of them.
+    """
+    _require_one_shape(student, teacher)
+    if (alpha < 1 or objective is Objective.DECOUPLED) and int(labels.max()) >= student.shape[1]:
+        raise DataError(f"label {int(labels.max())} is none of the {student.shape[1]} classes that the networks know")
     if objective is Objective.DECOUPLED:
         soft = decoupled_divergence(student, teacher, labels, temperature)
     else:

@@ -86,14 +86,16 @@ def test_a_network_that_pruning_has_ruined_does_not_put_the_labels_in_doubt(trai
         compress(ruined, digits, Recipe(), name="digits", fp32=trained("small"))
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_exactly_what_is_allowed_may_be_lost(fp32: float, accuracy: float, allowed: float) -> None:
-    loss = Loss(fp32, accuracy, "the choose split")
-    if fp32 - accuracy > allowed:
-        with pytest.raises(AccuracyLostError):
-            require_kept(loss, allowed)
-    else:
-        require_kept(loss, allowed)
+@given(st.integers(1, 100_000), st.integers(0, 100_000), st.integers(0, 100))
+def test_exactly_what_is_allowed_may_be_lost_and_not_one_sample_more(samples: int, right: int, percent: int) -> None:
+    right = min(right, samples)
+    for lost in {percent * samples // 100, percent * samples // 100 + 1} & set(range(right + 1)):
+        loss = Loss(right / samples, (right - lost) / samples, "the choose split")
+        if 100 * lost > percent * samples:
+            with pytest.raises(AccuracyLostError):
+                require_kept(loss, percent / 100)
+        else:
+            require_kept(loss, percent / 100)
 
 
 @pytest.mark.parametrize("name", ["calibrate", "choose"])
@@ -148,6 +150,8 @@ def test_two_bits_are_refused_for_untrained_depthwise_layers_and_for_nothing_els
     assert hopeless_layers(depthwise, Recipe(weight_bits=2, training=QuantizedTraining())) == ()
     assert hopeless_layers(depthwise, Recipe(weight_bits=2, layer_bits=(("depthwise", 8),))) == ()
     assert hopeless_layers(depthwise, Recipe(weight_bits=8, layer_bits=(("depthwise", 2),))) == ("depthwise",)
+    scaled = capture(nn.Sequential(nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10)).eval(), (4, 8, 8))
+    assert hopeless_layers(scaled, two) == ()  # one weight for each channel is exact at any bits
 
 
 class _Sorted(nn.Module):

@@ -14,7 +14,7 @@ from edge_agent.runtime.tensors import decode_tensors
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.capture import capture
 from orchestrator.compression.data import Preprocessing, images_to_tensor
-from orchestrator.compression.errors import CaptureError, DataError, QuantizationError, WeightError
+from orchestrator.compression.errors import CaptureError, DataError, QuantizationError, RecipeError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.lower.tensors import pack
 from orchestrator.compression.pipeline import build, compress
@@ -292,3 +292,37 @@ def test_a_grid_states_its_clamps_and_zero() -> None:
     assert (grid.bound(0.0), grid.bound(6.0)) == (-128, -116)
     assert (grid.bound(-np.inf), grid.bound(np.inf), grid.bound(1e9)) == (-128, 127, 127)
     assert grid.max_magnitude == 255
+
+
+def test_samples_that_are_all_the_same_calibrate_nothing(digits: Splits) -> None:
+    grey = Split(np.full((64, 8, 8, 1), 128, np.uint8), digits.calibrate.labels[:64])
+    with pytest.raises(DataError, match="all 64 calibration samples are the same"):
+        quantize_network(small_network(), grey, Recipe(), preprocessing=Preprocessing.of(digits))
+
+
+def test_bits_for_a_layer_that_is_not_there_are_refused(digits: Splits, preprocessing: Preprocessing) -> None:
+    recipe = Recipe(layer_bits=(("nowhere", 4),))
+    with pytest.raises(RecipeError, match="layer_bits name nowhere; layers with weights are"):
+        quantize_network(small_network(), digits.calibrate, recipe, preprocessing=preprocessing)
+
+
+class AnswersTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = small_network()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.network(x), self.network(x)
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()), "the network fails on float32 images"),
+        (AnswersTwice(), "must answer images .* with logits .N, classes., found tuple"),
+        (nn.Conv2d(1, 4, 3), "found .[0-9]+, 4, 6, 6."),
+    ],
+)
+def test_networks_that_do_not_answer_these_images_are_refused(digits: Splits, network: nn.Module, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        compress(network.eval(), digits, Recipe(), name="digits")

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 from torch import nn
 
+from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
+from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import prune_channels
+from orchestrator.compression.prune.blocks import BlockPruning, prune_blocks_and_recover
 from orchestrator.compression.qat import train_quantized
 from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
+from orchestrator.compression.rules.network import distill_rules
+from orchestrator.compression.rules.recipe import CascadeRecipe, RulesRecipe
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
@@ -66,6 +71,26 @@ def calibrated_before_training_on(split: Split, digits: Splits, preprocessing: P
     return train_quantized(small_network(), digits.train, split, recipe, preprocessing=preprocessing)
 
 
+def blocks_pruned_by(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:
+    pruning = BlockPruning(sparsity=0.5, learning=None)
+    return prune_blocks_and_recover(small_network(), split, pruning, preprocessing=preprocessing)
+
+
+def rules_grown_on(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:
+    return distill_rules(_model(digits), split, digits.calibrate, RULES)
+
+
+def threshold_proven_on(split: Split, digits: Splits, preprocessing: Preprocessing) -> object:
+    return distill_rules(_model(digits), digits.train, split, RULES)
+
+
+RULES = RulesRecipe(cascade=CascadeRecipe())
+
+
+def _model(digits: Splits) -> Artifact:
+    return compress(small_network().eval(), digits, Recipe(), name="digits", max_accuracy_drop=None)
+
+
 METHODS: list[Method] = [
     quantized,
     trained_on,
@@ -74,6 +99,9 @@ METHODS: list[Method] = [
     pruned_by,
     trained_quantized_on,
     calibrated_before_training_on,
+    blocks_pruned_by,
+    rules_grown_on,
+    threshold_proven_on,
 ]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from orchestrator.compression.data import Preprocessing, images_to_tensor
-from orchestrator.compression.errors import DataError, PreprocessingError, TrainingError
+from orchestrator.compression.errors import DataError, PreprocessingError, TrainingError, WeightError
 from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.training.augment import Views, mirrored, mixed, shifted
 from orchestrator.compression.training.classifier import train_classifier
@@ -199,6 +199,25 @@ def test_a_teacher_with_other_classes_is_refused(digits: Splits, preprocessing: 
     teacher = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     with pytest.raises(TrainingError, match="the student answers"):
         distill(small_network(4), teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing)
+
+
+@pytest.mark.parametrize(("label", "words"), [(10, "label 10 is none of the 10 classes"), (-100, "found -100")])
+def test_labels_that_no_network_has_a_class_for_are_refused(
+    digits: Splits, preprocessing: Preprocessing, label: int, words: str
+) -> None:
+    labels = digits.train.labels.copy()
+    labels[0] = label
+    wrong = Split(digits.train.inputs, labels)
+    with pytest.raises(DataError, match=words):
+        distill(small_network(4), small_network(), wrong, Learning(epochs=1), preprocessing=preprocessing)
+
+
+def test_networks_that_are_not_finite_neither_teach_nor_learn(digits: Splits, preprocessing: Preprocessing) -> None:
+    broken = small_network()
+    next(buffer for name, buffer in broken.named_buffers() if name.endswith("running_var"))[0] = torch.inf
+    for student, teacher in ((small_network(), broken), (broken, small_network())):
+        with pytest.raises(WeightError, match="not finite"):
+            distill(student, teacher, digits.train, Learning(epochs=1), preprocessing=preprocessing)
 
 
 def test_answers_that_are_known_teach_as_those_that_are_asked_for(
