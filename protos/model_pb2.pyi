@@ -414,7 +414,7 @@ class RuleSet(_message.Message):
     def __init__(self, text: _Optional[str] = ..., rules: _Optional[int] = ..., trees: _Optional[int] = ..., fidelity: _Optional[float] = ..., table_bytes: _Optional[int] = ..., in_front_of_network: bool = ..., answered: _Optional[float] = ..., accuracy_drop: _Optional[float] = ..., accuracy_drop_upper: _Optional[float] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "candidate", "recipe_json", "teacher_sha256", "student_sha256", "parent_model_sha256", "versions", "cpu_model", "threads")
+    __slots__ = ("job_id", "candidate", "recipe_json", "teacher_sha256", "student_sha256", "parent_model_sha256", "versions", "cpu_model", "threads", "network_sha256", "made_on")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -431,6 +431,8 @@ class Lineage(_message.Message):
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     CPU_MODEL_FIELD_NUMBER: _ClassVar[int]
     THREADS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MADE_ON_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     candidate: str
     recipe_json: str
@@ -440,7 +442,28 @@ class Lineage(_message.Message):
     versions: _containers.ScalarMap[str, str]
     cpu_model: str
     threads: int
-    def __init__(self, job_id: _Optional[str] = ..., candidate: _Optional[str] = ..., recipe_json: _Optional[str] = ..., teacher_sha256: _Optional[bytes] = ..., student_sha256: _Optional[bytes] = ..., parent_model_sha256: _Optional[bytes] = ..., versions: _Optional[_Mapping[str, str]] = ..., cpu_model: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
+    network_sha256: bytes
+    made_on: _containers.RepeatedCompositeFieldContainer[MadeOn]
+    def __init__(self, job_id: _Optional[str] = ..., candidate: _Optional[str] = ..., recipe_json: _Optional[str] = ..., teacher_sha256: _Optional[bytes] = ..., student_sha256: _Optional[bytes] = ..., parent_model_sha256: _Optional[bytes] = ..., versions: _Optional[_Mapping[str, str]] = ..., cpu_model: _Optional[str] = ..., threads: _Optional[int] = ..., network_sha256: _Optional[bytes] = ..., made_on: _Optional[_Iterable[_Union[MadeOn, _Mapping]]] = ...) -> None: ...
+
+class MadeOn(_message.Message):
+    __slots__ = ("stage", "versions", "cpu_model", "threads")
+    class VersionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    CPU_MODEL_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    versions: _containers.ScalarMap[str, str]
+    cpu_model: str
+    threads: int
+    def __init__(self, stage: _Optional[str] = ..., versions: _Optional[_Mapping[str, str]] = ..., cpu_model: _Optional[str] = ..., threads: _Optional[int] = ...) -> None: ...
 
 class Measurement(_message.Message):
     __slots__ = ("device_class", "engine_path", "latency_p50_us", "latency_p95_us", "runs", "peak_ram_bytes", "on_control_plane", "operator_p50_us")

@@ -101,10 +101,10 @@ class JobPlane:
                     return job
                 await asyncio.sleep(0.05)
 
-    async def until_stage(self, job_id: str, name: str) -> None:
-        """Once the output of this stage is kept."""
+    async def until_stage(self, job_id: str, name: str, times: int = 1) -> None:
+        """Once the outputs of so many stages of this name are kept."""
         async with asyncio.timeout(JOB_DEADLINE_S):
-            while name not in await self.stages(job_id):
+            while (await self.stages(job_id)).count(name) < times:
                 job = await self.job(job_id)
                 assert not job.state.is_terminal, f"{job.state.value}: {job.message}\n{self.log(job_id)}"
                 await asyncio.sleep(0.02)
@@ -122,8 +122,7 @@ class JobPlane:
         return path.read_text() if path.exists() else ""
 
     async def statements(self, model_digest: str) -> list[model_pb2.Statement]:
-        bodies = await self.database.read(lambda session: session.models.statements(model_digest))
-        return [model_pb2.Statement.FromString(body) for body in bodies.values()]
+        return await self.database.read(lambda session: session.models.statements(model_digest))
 
     def blob(self, digest: str) -> bytes:
         return self.blobs.get_bytes(digest, 64 << 20)

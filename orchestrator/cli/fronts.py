@@ -20,7 +20,9 @@ def fronts(job: Row) -> list[Row]:
 
 
 def _front(job: Row, device_class: str) -> Row:
-    points = [point for candidate in job["candidates"] if (point := _point(job, candidate, device_class))]
+    has_its_own = any(device_class in candidate["chosen_for"] for candidate in job["candidates"])
+    target = device_class if has_its_own else "*"  # what is chosen for every class is for those without a choice
+    points = [point for candidate in job["candidates"] if (point := _point(job, candidate, device_class, target))]
     on_front = front_of(points, _costs)
     return {
         "device_class": device_class,
@@ -30,7 +32,7 @@ def _front(job: Row, device_class: str) -> Row:
     }
 
 
-def _point(job: Row, candidate: Row, device_class: str) -> Row | None:
+def _point(job: Row, candidate: Row, device_class: str, target: str) -> Row | None:
     """The worst that devices of the class measured; the control plane's CPU counts where there is nothing else."""
     measured = [m for m in candidate["measurements"] if m["device_class"] == device_class]
     counted = [m for m in measured if not m["on_control_plane"]] or measured
@@ -47,7 +49,7 @@ def _point(job: Row, candidate: Row, device_class: str) -> Row | None:
         "model_bytes": candidate["model_bytes"],
         "peak_ram_bytes": max(m["peak_ram_bytes"] for m in counted),
         "on_control_plane": bool(counted[0]["on_control_plane"]),
-        "is_chosen": bool({device_class, "*"} & set(candidate["chosen_for"])),
+        "is_chosen": target in candidate["chosen_for"],
     }
 
 

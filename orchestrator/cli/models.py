@@ -44,18 +44,37 @@ def _fields(model: Row) -> list[tuple[str, str]]:
             ("teacher", f"{teacher} on the same {certificate['samples']} samples; at most {drop} better (95 %)")
         )
         fields += _certificate_fields(certificate)
-    if model["lineage"] and model["lineage"]["cpu_model"]:
-        fields.append(("made on", _made_on(model["lineage"])))
-    if model["lineage"] and model["lineage"]["parent_model_sha256"]:
-        fields.append(("made to replace", model["lineage"]["parent_model_sha256"]))
+    if model["lineage"]:
+        fields += _lineage_fields(model["lineage"])
     if model["rules"]:
         fields.append(("rules", _rules(model["rules"])))
     return fields
 
 
+def _lineage_fields(lineage: Row) -> list[tuple[str, str]]:
+    fields = []
+    if lineage["network_sha256"]:
+        fields.append(("float network", lineage["network_sha256"]))
+    if lineage["made_on"] or lineage["cpu_model"]:
+        fields.append(("made on", _made_on(lineage)))
+    if lineage["parent_model_sha256"]:
+        fields.append(("made to replace", lineage["parent_model_sha256"]))
+    return fields
+
+
 def _made_on(lineage: Row) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(lineage["versions"].items()))
-    return f"{lineage['cpu_model']}, {lineage['threads']} thread(s), {versions}"
+    """A line for all stages that were computed on the same; older lineages tell of the last stage alone."""
+    if not lineage["made_on"]:
+        return _machine(lineage)
+    stages: dict[str, list[str]] = {}
+    for entry in lineage["made_on"]:
+        stages.setdefault(_machine(entry), []).append(entry["stage"])
+    return "\n".join(f"{', '.join(names)}: {machine}" for machine, names in stages.items())
+
+
+def _machine(made: Row) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(made["versions"].items()))
+    return f"{made['cpu_model'] or 'unnamed CPU'}, {made['threads']} thread(s), {versions}"
 
 
 def _certificate_fields(certificate: Row) -> list[tuple[str, str]]:

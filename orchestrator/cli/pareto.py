@@ -56,7 +56,7 @@ def add_pareto(group: click.Group) -> None:
         if picture is not None:
             _write(picture, draw(f"{job['name']}: {job['id']}", classes))
             session.output.said(f"drawn into {picture}")
-        session.output.show(_document(job, classes), _fields(job), *_tables(job, classes))
+        session.output.show(document(job, classes), _fields(job), *_tables(job, classes))
 
 
 def _write(picture: Path, content: str) -> None:
@@ -70,9 +70,9 @@ def _so_far(job: Row) -> str:
     return " yet; `espalier jobs watch` follows it" if job["state"] in ("queued", "running") else f": {job['message']}"
 
 
-def _document(job: Row, classes: list[Row]) -> Row:
+def document(job: Row, classes: list[Row]) -> Row:
     keys = ("id", "name", "state", "message", "teacher_accuracy", "search")
-    nearest = [{key: c[key] for key in ("name", "verdict")} for c in job["candidates"]] if _is_infeasible(job) else []
+    nearest = [{key: c[key] for key in ("name", "verdict")} for c in _blocked(job, classes)]
     return {**{key: job[key] for key in keys}, "classes": classes, "nearest": nearest}
 
 
@@ -86,11 +86,14 @@ def _fields(job: Row) -> list[tuple[str, str]]:
 
 
 def _tables(job: Row, classes: list[Row]) -> list[Any]:
-    if _is_infeasible(job):
-        points = [table([*row["front"], *row["dominated"]], POINT_COLUMNS, row["device_class"]) for row in classes]
-        return [table(job["candidates"], BLOCK_COLUMNS), *points]
-    return [table(row["front"], POINT_COLUMNS, row["device_class"]) for row in classes]
+    blocked = _blocked(job, classes)
+    tables = [table(blocked, BLOCK_COLUMNS)] if blocked else []
+    for row in classes:
+        points = row["front"] if row["chosen"] else [*row["front"], *row["dominated"]]
+        tables.append(table(points, POINT_COLUMNS, row["device_class"]))
+    return tables
 
 
-def _is_infeasible(job: Row) -> bool:
-    return bool(job["state"] == "infeasible")
+def _blocked(job: Row, classes: list[Row]) -> list[Row]:
+    """Every candidate, for its verdict, where some class has no choice."""
+    return job["candidates"] if any(row["chosen"] is None for row in classes) else []

@@ -5,13 +5,10 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 
-from google.protobuf.message import DecodeError
-
 from orchestrator.policy.recompression import DISTILL_AGAIN
 from orchestrator.records import Decision, Job, JobState
 from orchestrator.spec import CompressionJobSpec, RecompressionPolicySpec, SpecError, dump, parse_job
 from orchestrator.store import Session
-from protos import model_pb2
 
 NAME_LIMIT = 63
 
@@ -59,14 +56,10 @@ def repair_job(session: Session, policy: RecompressionPolicySpec, decision: Deci
 
 
 def _student_digest(session: Session, model_digest: str) -> str:
-    """The checkpoint that the model's lineage names, empty where no statement does."""
-    for body in session.models.statements(model_digest).values():
-        try:
-            statement = model_pb2.Statement.FromString(body)
-        except DecodeError:
-            continue
-        if statement.HasField("lineage") and statement.lineage.student_sha256:
-            return bytes(statement.lineage.student_sha256).hex()
+    """The checkpoint that the model's newest lineage names, empty where no statement does."""
+    for statement in reversed(session.models.statements(model_digest)):
+        if statement.lineage.student_sha256:
+            return statement.lineage.student_sha256.hex()
     return ""
 
 

@@ -174,7 +174,10 @@ def benchmark(record: records.Benchmark) -> operator_pb2.Benchmark:
     )
 
 
-def published_model(record: records.PublishedModel, statements: Iterable[bytes]) -> operator_pb2.PublishedModel:
+def published_model(
+    record: records.PublishedModel, statements: Iterable[model_pb2.Statement]
+) -> operator_pb2.PublishedModel:
+    """With the last of each kind of `statements`, and of lineages the one that the certificate vouches for."""
     message = operator_pb2.PublishedModel(
         sha256=bytes.fromhex(record.digest),
         name=record.name,
@@ -184,12 +187,13 @@ def published_model(record: records.PublishedModel, statements: Iterable[bytes])
         measurements=[measurement(entry) for entry in record.measurements],
         statement_sha256=[bytes.fromhex(digest) for digest in record.statement_digests],
     )
-    for body in statements:
-        statement = model_pb2.Statement.FromString(body)
+    for statement in statements:
         if statement.HasField("lineage"):
             message.lineage.CopyFrom(statement.lineage)
         elif statement.HasField("certificate"):
             message.certificate.CopyFrom(statement.certificate)
         elif statement.HasField("rules"):
             message.rules.CopyFrom(statement.rules)
+    if message.certificate.HasField("lineage"):
+        message.lineage.CopyFrom(message.certificate.lineage)
     return message

@@ -1,4 +1,4 @@
-"""Which code and which libraries compute a job: part of every stage's key, and of a model's lineage.
+"""Which code and which libraries compute a job: part of every stage's key, and more finely of a model's lineage.
 
 Reads source files and package metadata only; nothing is imported, so a driver without torch can make keys.
 """
@@ -11,6 +11,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+
+from edge_agent import __version__
 
 # What can change a number in an artifact. The orchestration around it (this package) decides only what runs when.
 _COMPUTING = ("orchestrator.compression", "orchestrator.datasets", "edge_agent.runtime")
@@ -39,6 +41,12 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[library] = "absent"
     return versions
+
+
+@cache
+def lineage_versions() -> dict[str, str]:
+    """Espalier's own and Python's to the patch, beside the libraries: for people, a key would change too often."""
+    return {**library_versions(), "espalier": __version__, "python": platform.python_version()}
 
 
 def job_code_digest(working_dir_digest: str) -> str:

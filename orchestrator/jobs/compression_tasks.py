@@ -27,8 +27,7 @@ from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.learning import learning_of
-from orchestrator.jobs.orders import GOLDEN, MODEL, CandidateOrder, NetworkRef, PruneOrder
-from orchestrator.jobs.publish import MADE_ON
+from orchestrator.jobs.orders import CHECKPOINT, GOLDEN, MADE_ON, MODEL, RECIPE, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.rules_tasks import with_rules
@@ -49,6 +48,7 @@ def make_candidate(
     control_plane = context.control_plane()
     network = load_network(order.network, control_plane)
     fp32 = network if order.fp32 == order.network else load_network(order.fp32, control_plane)
+    blobs = {}
     if order.spec.prune is not None:
         pruning = PruneOrder(
             spec=order.spec.prune,
@@ -58,6 +58,7 @@ def make_candidate(
             seed=order.seed,
         )
         network = pruned(context, pruning, network, splits, returned)
+        blobs[CHECKPOINT] = control_plane.put_blob(save_checkpoint(network))
     recipe = recipe_for(order.spec.quantize, seed=order.seed)
     checkpoints = None
     if recipe.training is not None:
@@ -69,6 +70,7 @@ def make_candidate(
         splits,
         recipe,
         name=order.model_name,
+        fp32=fp32,
         max_accuracy_drop=None,  # whether it may leave is each target's to say
         checkpoints=checkpoints,
         on_progress=context.report.part(0.5, 0.8),
@@ -83,13 +85,13 @@ def make_candidate(
         "fp32_accuracy": evaluate_network(fp32, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy,
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
-        "recipe_json": recipe.to_json(),
+        RECIPE: recipe.to_json(),
         MADE_ON: context.made_on(),
         **made_of_rules,
     }
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy
-    return StageOutput(blobs=put_artifact(control_plane, artifact), metrics=metrics)
+    return StageOutput(blobs=blobs | put_artifact(control_plane, artifact), metrics=metrics)
 
 
 def certify_models(

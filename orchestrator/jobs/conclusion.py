@@ -12,15 +12,16 @@ from typing import Any
 
 from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.measure import MeasurableModel, Tell, measure_models
-from orchestrator.jobs.orders import DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, DataFacts, NetworkRef
-from orchestrator.jobs.publish import MADE_ON, RULES, Ancestry, ChosenModel, publish, recipe_json
+from orchestrator.jobs.measure import MeasurableModel, Measured, Tell, measure_models
+from orchestrator.jobs.orders import CHECKPOINT, DISTILL_AGAIN, FASTER_CANDIDATE, MODEL, RULES, DataFacts, NetworkRef
+from orchestrator.jobs.provenance import Provenance
+from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
 from orchestrator.jobs.stage_runner import StageRunner
-from orchestrator.jobs.stages import StageOutput
+from orchestrator.jobs.stages import Blob, StageOutput
 from orchestrator.policy.choice import Choice, choose, with_floors
-from orchestrator.records import Candidate, Measurement, Search
+from orchestrator.records import Candidate, Measurement, Refusal, Search
 from orchestrator.spec import CompressionJobSpec, TargetSpec
 from protos import operator_pb2
 
@@ -41,9 +42,11 @@ class Made:
 
     candidate: Candidate
     output: StageOutput
+    provenance: Provenance
 
-    def with_measurements(self, measurements: Sequence[Measurement]) -> Made:
-        return replace(self, candidate=replace(self.candidate, measurements=tuple(measurements)))
+    def with_measurements(self, measurements: Sequence[Measurement], refusals: Sequence[Refusal] = ()) -> Made:
+        candidate = replace(self.candidate, measurements=tuple(measurements), refusals=tuple(refusals))
+        return replace(self, candidate=candidate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +66,11 @@ class Conclusion:
     def conclude(self, made: Sequence[Made], search: Search | None = None) -> JobOutcome:
         targets = self.targets()
         self.stages.tell("measure", 0.0, "measuring on devices")
-        measurements = self._measure(made, targets, lambda share, words: self.stages.tell("measure", share, words))
+        found = self._measure(made, targets, lambda share, words: self.stages.tell("measure", share, words))
         self.stages.done("measure")
-        measured = [entry.with_measurements(measurements[entry.candidate.model_digest]) for entry in made]
-        choice = self._choose(measured, targets, measurements)
+        by_entry = [(entry, found[entry.candidate.model_digest]) for entry in made]
+        measured = [entry.with_measurements(its.measurements, its.refusals) for entry, its in by_entry]
+        choice = self._choose(measured, targets, found)
         candidates = tuple(map(convert.candidate, choice.candidates))
         self.control_plane.report(
             stage="choose",
@@ -95,24 +99,35 @@ class Conclusion:
 
     def measure_quietly(self, made: Sequence[Made]) -> dict[str, list[Measurement]]:
         """By digest, on every target's class, as for the choice; orders that were answered are not sent again."""
-        return self._measure(made, self.targets(), lambda share, words: None)
+        found = self._measure(made, self.targets(), lambda share, words: None)
+        return {digest: measured.measurements for digest, measured in found.items()}
 
-    def _measure(self, made: Sequence[Made], targets: Sequence[TargetSpec], tell: Tell) -> dict[str, list[Measurement]]:
+    def _measure(self, made: Sequence[Made], targets: Sequence[TargetSpec], tell: Tell) -> dict[str, Measured]:
         """Each distinct model once, by digest; where a faster one is wanted, the running one beside them."""
         sizes = {entry.candidate.model_digest: entry.output.blobs[MODEL].size_bytes for entry in made}
         running = self.control_plane.find_blob(self._parent_model) if self._wants_faster else None
         if running is not None:
             sizes[running.digest] = running.size_bytes
-        benchmark = self.spec.benchmark
         return measure_models(
             self.control_plane,
             [MeasurableModel(digest=digest, size_bytes=size_bytes) for digest, size_bytes in sizes.items()],
             [target.device_class for target in targets],
-            benchmark,
+            self.spec.benchmark,
             job_id=self.job.id,
-            time_here=lambda digest: self.ray_runner.time_model(digest, warmup=benchmark.warmup, runs=benchmark.runs),
+            time_here=self._time_here,
             tell=lambda share, words: tell(min(share, 0.999), words),
         )
+
+    def _time_here(self, digest: str) -> Mapping[str, Any]:
+        """A stage of this job alone, so that a search that is resumed sees the same times and takes the same way."""
+        runs = {"warmup": self.spec.benchmark.warmup, "runs": self.spec.benchmark.runs}
+        inputs = self.stages.inputs(
+            "timing", data="", parameters={"job": self.job.id, **runs}, seeded=False, model=digest
+        )
+        output = self.stages.run(
+            "timing", inputs, lambda: StageOutput(metrics=self.ray_runner.time_model(digest, **runs))
+        )
+        return output.metrics
 
     @property
     def _parent_model(self) -> str:
@@ -122,16 +137,14 @@ class Conclusion:
     def _wants_faster(self) -> bool:
         return self.job.action == FASTER_CANDIDATE and bool(self._parent_model)
 
-    def _choose(
-        self, made: Sequence[Made], targets: Sequence[TargetSpec], measurements: Mapping[str, list[Measurement]]
-    ) -> Choice:
+    def _choose(self, made: Sequence[Made], targets: Sequence[TargetSpec], measured: Mapping[str, Measured]) -> Choice:
         candidates = [entry.candidate for entry in made]
         if self.job.action == DISTILL_AGAIN:
             returned = {entry.candidate.name: float(entry.output.metrics["returned_accuracy"]) for entry in made}
             return choose_for_repair(candidates, targets, returned)
         if self._wants_faster:
-            running = measurements.get(self._parent_model, [])
-            return choose(candidates, targets, faster_than_us=baseline_p95_us(running, targets))
+            running = measured.get(self._parent_model, Measured())
+            return choose(candidates, targets, faster_than_us=baseline_p95_us(running.measurements, targets))
         return choose(candidates, targets)
 
     def _publish(self, choice: Choice, made: Sequence[Made]) -> None:
@@ -151,9 +164,8 @@ class Conclusion:
             chosen = ChosenModel(
                 candidate=entry.candidate,
                 model=entry.output.blobs[MODEL],
-                blobs=tuple(dict.fromkeys(blob for name, blob in entry.output.blobs.items() if name != MODEL)),
-                recipe_json=recipe_json(entry.output.metrics),
-                made_on=entry.output.metrics.get(MADE_ON, {}),  # a stage of an earlier release did not tell
+                blobs=_parts(entry.output),
+                provenance=entry.provenance,
                 rules=entry.output.metrics.get(RULES),
                 certificate=certificate,
                 data=self.data,
@@ -176,3 +188,9 @@ class Conclusion:
             ),
         )
         return output.metrics
+
+
+def _parts(output: StageOutput) -> tuple[Blob, ...]:
+    """Tensors and golden vectors."""
+    whole = (MODEL, CHECKPOINT)
+    return tuple(dict.fromkeys(blob for name, blob in output.blobs.items() if name not in whole))

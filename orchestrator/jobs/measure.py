@@ -1,23 +1,25 @@
 """Latency of candidates on the device classes they are meant for: measured there, never estimated.
 
 Orders are idempotent by job, model and class, so a driver that starts again finds what devices have measured already.
-Where a class has no device, or its devices do not answer, the job's own CPU stands in and the figure says so.
+Where no device of a class is there, the job's own CPU stands in and the figure says so. It does not stand in for those
+that were asked and could not: that a model runs here says nothing about them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from orchestrator import convert
-from orchestrator.records import Measurement
+from orchestrator.records import Measurement, Refusal
 from orchestrator.spec import BenchmarkSpec
 from protos import model_pb2, operator_pb2
 
 EVERY_CLASS = "*"
 _POLL_S = 0.25
+_ERROR_CHARS = 300  # of what devices say: it becomes part of a verdict, of which there are many in a message
 _ANSWER_TIMEOUT_S = 600.0  # the control plane closes what nobody answers; this is for when it cannot
 
 
@@ -37,6 +39,14 @@ class MeasurableModel:
     size_bytes: int
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What came back about one model."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
 TimeHere = Callable[[str], Mapping[str, Any]]  # digest to engine_path, latencies, runs, RAM, times of operators
 Tell = Callable[[float, str], None]
 
@@ -51,39 +61,41 @@ def measure_models(
     time_here: TimeHere,
     tell: Tell,
     answer_timeout_s: float = _ANSWER_TIMEOUT_S,
-) -> dict[str, list[Measurement]]:
-    """Measurements by model digest, each model on each target's class ("*": every class with a device)."""
+) -> dict[str, Measured]:
+    """By model digest, each model on each target's class ("*": every class with a device)."""
     classes = _concrete(target_classes, service)
     open_orders = {
         (model.digest, device_class): service.request_benchmark(_order(job_id, model, device_class, spec))
         for model in models
         for device_class in classes
     }
-    answered: dict[tuple[str, str], list[Measurement]] = {}
+    measured = {model.digest: Measured() for model in models}
     stand_ins: dict[str, Mapping[str, Any]] = {}
     deadline = time.monotonic() + answer_timeout_s
     total = len(open_orders)
     while open_orders:
         for key, benchmark in list(open_orders.items()):
             digest, device_class = key
-            settled = benchmark.no_device or benchmark.done or time.monotonic() > deadline
-            if not settled:
+            is_settled = benchmark.no_device or benchmark.done or time.monotonic() > deadline
+            if not is_settled:
                 open_orders[key] = service.get_benchmark(benchmark.id)
                 continue
             del open_orders[key]
-            measured = [convert.measurement_from(message) for message in benchmark.measurements]
-            if not measured:
+            if benchmark.measurements:
+                measured[digest].measurements.extend(map(convert.measurement_from, benchmark.measurements))
+            elif benchmark.done and not benchmark.no_device:
+                measured[digest].refusals.append(
+                    Refusal(device_class=device_class, error=benchmark.error[:_ERROR_CHARS])
+                )
+            else:
                 if digest not in stand_ins:
                     stand_ins[digest] = time_here(digest)
-                measured = [_stand_in(device_class, stand_ins[digest])]
-            answered[key] = measured
-            tell(len(answered) / total, f"{len(answered)} of {total} measurements")
+                measured[digest].measurements.append(_stand_in(device_class, stand_ins[digest]))
+            settled = total - len(open_orders)
+            tell(settled / total, f"{settled} of {total} measurements")
         if open_orders:
             time.sleep(_POLL_S)
-    return {
-        digest: [m for (measured_digest, _), found in answered.items() if measured_digest == digest for m in found]
-        for digest in {model.digest: None for model in models}
-    }
+    return measured
 
 
 def _stand_in(device_class: str, figures: Mapping[str, Any]) -> Measurement:

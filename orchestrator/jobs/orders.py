@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.jobs.stages import StageInputs
 from orchestrator.spec import CandidateSpec, PruneSpec, StudentSpec, TeacherSpec
@@ -14,23 +16,29 @@ FASTER_CANDIDATE = "faster_candidate"
 CHECKPOINT = "checkpoint"  # of a float network
 MODEL = "model"  # names of a candidate's outputs; tensors have others
 GOLDEN = "golden"
+MADE_ON = "made_on"  # among the figures of every stage that makes a network
+RECIPE, RULES, RULES_RECIPE = "recipe_json", "rules", "rules_recipe_json"  # among a candidate's
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRef:
     """A float network: the callable that builds it and the checkpoint blob with its weights.
 
-    `is_pruned`: the weights are of fewer channels than the callable builds.
+    Attributes:
+        prune: how channels were taken from what the callable builds.
+        made_on: where the weights were made, as `TaskContext.made_on` gives it; None where no stage of this job made
+            them, or one of an earlier release that did not tell.
     """
 
     entrypoint: str
     checkpoint: str
-    is_pruned: bool = False
+    prune: PruneSpec | None = None
+    made_on: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """What the driver needs to know of splits that it never holds."""
+    """What the driver needs to know of the data of a job, which it never holds; a repair's has the returned samples."""
 
     digest: str
     split_digests: dict[str, str]

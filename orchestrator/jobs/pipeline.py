@@ -17,8 +17,10 @@ from orchestrator.jobs.conclusion import Conclusion, JobOutcome, Made
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.errors import JobFailedError
 from orchestrator.jobs.orders import (
+    CHECKPOINT,
     DISTILL_AGAIN,
     FASTER_CANDIDATE,
+    MADE_ON,
     MODEL,
     CandidateOrder,
     DataFacts,
@@ -26,6 +28,7 @@ from orchestrator.jobs.orders import (
     StudentOrder,
 )
 from orchestrator.jobs.progress import ProgressPlan
+from orchestrator.jobs.provenance import provenance_of
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.search import Found, ModelSearch
 from orchestrator.jobs.selection import with_narrower
@@ -40,13 +43,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Data:
-    """References into Ray's object store, and the digest that stands for them in keys."""
+    """References into Ray's object store, and what is known of them here."""
 
-    digest: str
     facts: DataFacts
     splits: Any
     certify: Any
     returned: Any = None
+
+    @property
+    def digest(self) -> str:
+        """What stands for all of it in keys."""
+        return self.facts.digest
 
 
 class JobPipeline:
@@ -153,15 +160,17 @@ class JobPipeline:
         facts, splits, certify = self._ray.load_data(self._spec.data)
         self._stages.done("data")
         logger.info("data: %s, digest %s", facts.counts, facts.digest[:12])
-        return _Data(digest=facts.digest, facts=facts, splits=splits, certify=certify)
+        return _Data(facts=facts, splits=splits, certify=certify)
 
     def _with_returned(self, data: _Data) -> _Data:
         devices = list(self._job.sample_device_ids)
-        digest, splits, returned = self._ray.load_returned(devices, data.splits, data.certify, self._spec.seed)
-        return replace(data, digest=f"{data.digest} {digest}", splits=splits, returned=returned)
+        facts, splits, returned = self._ray.load_returned(
+            devices, data.splits, data.certify, data_digest=data.digest, seed=self._spec.seed
+        )
+        return replace(data, facts=facts, splits=splits, returned=returned)
 
     def _teacher(self, data: _Data) -> NetworkRef:
-        spec = self._spec.teacher
+        spec, made_on = self._spec.teacher, None
         if spec.checkpoint is not None:
             digest = spec.checkpoint.removeprefix("sha256:")
             if self._control_plane.find_blob(digest) is None:
@@ -171,30 +180,41 @@ class JobPipeline:
             output = self._stages.run(
                 "teacher", inputs, lambda: self._ray.train_teacher(spec, self._spec.seed, inputs, data.splits)
             )
-            digest = output.blobs["checkpoint"].digest
+            digest, made_on = output.blobs[CHECKPOINT].digest, output.metrics.get(MADE_ON)
         self._stages.done("teacher")
-        return NetworkRef(entrypoint=spec.entrypoint, checkpoint=digest)
+        return NetworkRef(entrypoint=spec.entrypoint, checkpoint=digest, made_on=made_on)
 
     def _student(self, data: _Data, teacher: NetworkRef) -> NetworkRef:
-        """The network that candidates are made of: distilled, distilled again, or the parent's."""
-        parent = self._job.parent_student_sha256.hex()
-        spec = self._learning(teacher)
-        if self._job.action == DISTILL_AGAIN:
-            start = parent or teacher.checkpoint
-        elif parent or self._spec.student is None:
+        """The network that candidates are made of."""
+        order = self._student_order(teacher)
+        if order is None:
             self._stages.done("student")
-            return NetworkRef(entrypoint=spec.entrypoint, checkpoint=parent or teacher.checkpoint)
-        else:
-            start = ""
-        order = StudentOrder(spec=spec, teacher=teacher, start=start, epochs=spec.epochs, seed=self._spec.seed)
+            there = self._job.parent_student_sha256.hex() or teacher.checkpoint
+            return NetworkRef(entrypoint=self._learning(teacher).entrypoint, checkpoint=there)
+        spec = order.spec
         inputs = self._stages.inputs(
-            "student", data=data.digest, parameters=asdict(spec), teacher=teacher.checkpoint, start=start
+            "student", data=data.digest, parameters=asdict(spec), teacher=teacher.checkpoint, start=order.start
         )
         output = self._stages.run(
             "student", inputs, lambda: self._ray.distill_student(order, data.splits, data.returned)
         )
         self._stages.done("student")
-        return NetworkRef(entrypoint=spec.entrypoint, checkpoint=output.blobs["checkpoint"].digest)
+        return NetworkRef(
+            entrypoint=spec.entrypoint,
+            checkpoint=output.blobs[CHECKPOINT].digest,
+            made_on=output.metrics.get(MADE_ON),
+        )
+
+    def _student_order(self, teacher: NetworkRef) -> StudentOrder | None:
+        """How to distil it, or to distil it again; None where it is there: the parent's, or the teacher itself."""
+        parent = self._job.parent_student_sha256.hex()
+        start = ""
+        if self._job.action == DISTILL_AGAIN:
+            start = parent or teacher.checkpoint
+        elif parent or self._spec.student is None:
+            return None
+        spec = self._learning(teacher)
+        return StudentOrder(spec=spec, teacher=teacher, start=start, epochs=spec.epochs, seed=self._spec.seed)
 
     def _learning(self, teacher: NetworkRef) -> StudentSpec:
         """How networks are distilled; where no student is named, the teacher is its own."""
@@ -264,7 +284,15 @@ class JobPipeline:
             model_bytes=int(output.metrics["model_bytes"]),
             peak_ram_bytes=int(output.metrics["peak_ram_bytes"]),
         )
-        return Made(candidate=candidate, output=output)
+        provenance = provenance_of(
+            order,
+            output,
+            teacher=self._spec.teacher,
+            student=self._student_order(teacher),
+            data=data.digest,
+            working_dir=self._job.working_dir_sha256.hex(),
+        )
+        return Made(candidate=candidate, output=output, provenance=provenance)
 
 
 def _renamed(found: Iterable[Made], others: Sequence[Made]) -> list[Made]:

@@ -11,11 +11,11 @@ from typing import Any
 from orchestrator import convert
 from orchestrator.jobs.control_plane import ControlPlane, blob_ref
 from orchestrator.jobs.orders import DataFacts
+from orchestrator.jobs.provenance import Provenance
 from orchestrator.jobs.stages import Blob
 from orchestrator.records import Candidate
 from protos import model_pb2, operator_pb2
 
-MADE_ON, RULES, RULES_RECIPE = "made_on", "rules", "rules_recipe_json"  # names among a candidate's figures
 _TEXT_BYTES = 48 * 1024  # of rules in a statement; what is longer is cut at a line
 
 
@@ -34,8 +34,7 @@ class ChosenModel:
     candidate: Candidate
     model: Blob
     blobs: tuple[Blob, ...]  # tensors and golden vectors
-    recipe_json: str
-    made_on: Mapping[str, Any]  # as `TaskContext.made_on` gives it
+    provenance: Provenance
     rules: Mapping[str, Any] | None  # fields of a RuleSet, where the model has rules
     certificate: Mapping[str, Any]  # as `compression_tasks.certify_models` gives it
     data: DataFacts
@@ -64,11 +63,12 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
     lineage = model_pb2.Lineage(
         job_id=ancestry.job_id,
         candidate=chosen.candidate.name,
-        recipe_json=chosen.recipe_json,
+        recipe_json=chosen.provenance.recipe.to_json(),
         teacher_sha256=bytes.fromhex(ancestry.teacher),
         student_sha256=bytes.fromhex(ancestry.student),
         parent_model_sha256=bytes.fromhex(ancestry.parent_model),
-        **chosen.made_on,
+        network_sha256=bytes.fromhex(chosen.provenance.network),
+        made_on=[model_pb2.MadeOn(stage=stage, **facts) for stage, facts in chosen.provenance.made_on.items()],
     )
     bodies = [
         model_pb2.Statement(lineage=lineage),
@@ -80,12 +80,6 @@ def _statements(chosen: ChosenModel, ancestry: Ancestry, issued_at_ms: int) -> l
         statement.model_sha256 = sha256
         statement.issued_at_ms = issued_at_ms
     return bodies
-
-
-def recipe_json(metrics: Mapping[str, Any]) -> str:
-    """The recipe of a candidate as JSON; where it has rules, theirs and the network's beside each other."""
-    recipe = str(metrics["recipe_json"])
-    return f'{{"network":{recipe},"rules":{metrics[RULES_RECIPE]}}}' if RULES_RECIPE in metrics else recipe
 
 
 def _rule_set(rules: Mapping[str, Any] | None) -> list[model_pb2.Statement]:

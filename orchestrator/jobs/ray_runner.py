@@ -66,13 +66,19 @@ class RayRunner:
         return _get(facts), splits, certify
 
     def load_returned(
-        self, device_ids: list[str], splits: ray.ObjectRef[Any], certify: ray.ObjectRef[Any], seed: int
-    ) -> tuple[str, ray.ObjectRef[Any], ray.ObjectRef[Any]]:
-        """The digest of the returned samples, and references to a repair's splits and to the samples."""
+        self,
+        device_ids: list[str],
+        splits: ray.ObjectRef[Any],
+        certify: ray.ObjectRef[Any],
+        *,
+        data_digest: str,
+        seed: int,
+    ) -> tuple[DataFacts, ray.ObjectRef[Any], ray.ObjectRef[Any]]:
+        """The facts, and references to a repair's splits and to the samples."""
         task = _task("training_tasks", "load_returned", 1, returns=3)
         context = self._context("returned samples", 1)
-        digest, repair_splits, returned = task.remote(context, device_ids, splits, certify, seed)
-        return _get(digest), repair_splits, returned
+        facts, repair_splits, returned = task.remote(context, device_ids, splits, certify, data_digest, seed)
+        return _get(facts), repair_splits, returned
 
     def train_teacher(
         self, spec: TeacherSpec, seed: int, inputs: StageInputs, splits: ray.ObjectRef[Any]

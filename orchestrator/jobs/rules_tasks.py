@@ -9,7 +9,7 @@ from orchestrator.compression.rules.budget import RuleBudget
 from orchestrator.compression.rules.network import distill_rules
 from orchestrator.compression.rules.recipe import CascadeRecipe, RulesRecipe
 from orchestrator.datasets import Splits
-from orchestrator.jobs.publish import RULES, RULES_RECIPE
+from orchestrator.jobs.orders import RULES, RULES_RECIPE
 from orchestrator.spec import CascadeSpec, RulesSpec
 
 

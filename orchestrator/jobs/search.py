@@ -6,8 +6,8 @@
    the anchors' losses add up to predictions; dynamic programming picks the front of those.
 3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What is known before training to
    exceed every target is not trained.
-4. The best of the front for every target, and as many more points as are to be confirmed, go to the job's conclusion,
-   which has them measured.
+4. The best of the front for every target, or what came nearest to it, and as many more points as are to be confirmed
+   go to the job's conclusion, which has them measured.
 
 All that is made is a stage, and what is tried next depends on nothing but the seed and earlier answers: a job that died
 walks the same way again and finds it done.
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Protocol
 
 from orchestrator import records
@@ -44,7 +45,8 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4
 """Trials beside each other. Not the number of CPUs: the way that a search takes must not depend on the cluster."""
 SEEDED_SHARE = 0.5  # of the trials at most; the rest is the sampler's
-NEAREST = 4  # points to measure where no trial met any target
+NEAREST = 4  # points to measure for a target that no trial met
+MOST_FOR_TARGETS = 32  # points, however many targets there are: a job has 64 candidates at most
 _WORDS = 1000
 
 MeasureModels = Callable[[Sequence[Made]], Mapping[str, list[Measurement]]]
@@ -107,7 +109,7 @@ class ModelSearch:
             for configuration in asked:  # in this order, whatever ended first
                 study.tell(self._judged(judge, configuration))
             self._tell(len(study.trials) / self._spec.trials, self._words(study))
-        return self._found(study)
+        return self._found(judge, study)
 
     # ---- tables
 
@@ -205,27 +207,29 @@ class ModelSearch:
         words = f"trial {len(study.trials)} of {self._spec.trials}, {len(study.front())} on the front"
         return f"{words}, {stopped} given up early" if stopped else words
 
-    def _found(self, study: Study) -> Found:
+    def _found(self, judge: TrialJudge, study: Study) -> Found:
         on_front = {trial.configuration for trial in study.front()}
         trials = tuple(self._record(trial, trial.configuration in on_front) for trial in study.trials)
-        made = tuple(self._made[trial.configuration].with_measurements(()) for trial in self._to_confirm(study))
+        made = tuple(self._made[trial.configuration].with_measurements(()) for trial in self._to_confirm(judge, study))
         ended = self._why(study)
         self._tell(1.0, f"{self._words(study)}; ended: {ended}")
         return Found(made, records.Search(trials_wanted=self._spec.trials, ended=ended, trials=trials))
 
-    def _to_confirm(self, study: Study) -> list[Trial]:
-        """The best for every target by what is predicted, then what spreads over the front; else the nearest."""
-        front = study.front()
-        if not front:
-            return study.nearest(NEAREST)
-        by_name = {self._made[t.configuration].candidate.name: t for t in study.trials if t.is_feasible}
+    def _to_confirm(self, judge: TrialJudge, study: Study) -> list[Trial]:
+        """The best for every target by what is predicted, or the nearest to it; then what spreads over the front."""
+        by_name = {self._made[t.configuration].candidate.name: t for t in study.trials if not t.is_stopped}
         candidates = [self._made[trial.configuration].candidate for trial in by_name.values()]
-        choices = choose(candidates, self._targets).classes
-        best = {by_name[choice.chosen.name].configuration for choice in choices if choice.chosen is not None}
+        best = [
+            [choice.chosen] if choice.chosen else judge.nearest(candidates, target)[:NEAREST]
+            for target, choice in zip(self._targets, choose(candidates, self._targets).classes, strict=True)
+        ]
+        by_rank = (candidate.name for rank in zip_longest(*best) for candidate in rank if candidate is not None)
+        wanted = set(list(dict.fromkeys(by_rank))[:MOST_FOR_TARGETS])
+        front = study.front()
         reference = worst_of((trial.costs for trial in front), margin=0.1)
         spreading = spread(front, lambda trial: trial.costs, self._spec.confirm, reference)
-        first = [trial for trial in by_name.values() if trial.configuration in best]
-        rest = [trial for trial in spreading if trial.configuration not in best]
+        first = [trial for name, trial in by_name.items() if name in wanted]
+        rest = [trial for trial in spreading if trial not in first]
         return [*first, *rest[: max(self._spec.confirm - len(first), 0)]]
 
     def _record(self, trial: Trial, on_front: bool) -> records.Trial:

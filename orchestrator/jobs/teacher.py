@@ -14,7 +14,7 @@ import ray
 
 from orchestrator.jobs.epochs import epoch_inputs, epochs_done
 from orchestrator.jobs.errors import ClusterError, JobFailedError
-from orchestrator.jobs.orders import TeacherOrder
+from orchestrator.jobs.orders import MADE_ON, TeacherOrder
 from orchestrator.jobs.stages import StageOutput, StageRecord
 from orchestrator.jobs.worker import TaskContext
 
@@ -94,7 +94,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         nonlocal epoch_started
         if rank == 0:
             blob = control_plane.put_blob(save_checkpoint(network))
-            metrics = {}
+            metrics: dict[str, Any] = {MADE_ON: context.made_on()}
             if done == order.spec.epochs:
                 metrics["accuracy"] = evaluate_network(network, splits.choose, preprocessing=preprocessing).accuracy
             output = StageOutput(blobs={"checkpoint": blob}, metrics=metrics)

@@ -7,14 +7,16 @@ digests and figures. Which stage is run, or taken from the cache, is the driver'
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Mapping
 
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import SealedSplit, Splits
+from orchestrator.datasets import SealedSplit, Split, Splits
 from orchestrator.jobs.learning import learning_of
-from orchestrator.jobs.orders import DataFacts, NetworkRef, StudentOrder
+from orchestrator.jobs.orders import MADE_ON, DataFacts, NetworkRef, StudentOrder
 from orchestrator.jobs.repair_data import RepairData, ReturnedSample, divide_returned, mixed_calibration, sample_of
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.jobs.user_code import build_network, load_splits
@@ -29,18 +31,13 @@ def load_data(context: TaskContext, spec: DataSpec) -> tuple[DataFacts, Splits, 
     """The facts, the splits without `certify`, and that under seal: only the certificate's task opens it."""
     context.set_up()
     splits = load_splits(spec.entrypoint, spec.args)
-    facts = DataFacts(
-        digest=splits.digest(),
-        split_digests={name: split.digest() for name, split in splits.named().items()},
-        counts={name: len(split) for name, split in splits.named().items()},
-    )
-    return facts, splits.without_certify(), SealedSplit(splits.certify)
+    return _facts(splits.digest(), splits.named()), splits.without_certify(), SealedSplit(splits.certify)
 
 
 def load_returned(
-    context: TaskContext, device_ids: list[str], splits: Splits, certify: SealedSplit, seed: int
-) -> tuple[str, Splits, RepairData]:
-    """The digest of the returned samples, the splits for a repair, and the samples divided."""
+    context: TaskContext, device_ids: list[str], splits: Splits, certify: SealedSplit, data_digest: str, seed: int
+) -> tuple[DataFacts, Splits, RepairData]:
+    """The facts, the splits for a repair of what learned from the data of `data_digest`, and the samples divided."""
     stored = context.control_plane().list_samples(device_ids)
     samples = [ReturnedSample(entry.sample.raw, entry.sample.label) for entry in stored]
     returned = divide_returned(samples, splits, certify.input_digests)
@@ -49,7 +46,9 @@ def load_returned(
         train=sample_of(splits.train, REPAIR_TRAIN_SAMPLES, seed=seed),
         calibrate=mixed_calibration(splits.calibrate, returned.train, seed=seed),
     )
-    return returned.digest(), repair_splits, returned
+    digest = hashlib.sha256(f"{data_digest} {repair_splits.digest()} {returned.digest()}".encode()).hexdigest()
+    divided = {"returned": returned.train, "returned held out": returned.held_out}
+    return _facts(digest, {**repair_splits.named(), "certify": certify, **divided}), repair_splits, returned
 
 
 def distill_student(
@@ -74,8 +73,19 @@ def distill_student(
             extra=returned.train if returned else None,
             on_progress=context.report.part(0.0, 0.95),
         )
-    metrics = {"accuracy": evaluate_network(student, splits.choose, preprocessing=preprocessing).accuracy}
+    metrics = {
+        "accuracy": evaluate_network(student, splits.choose, preprocessing=preprocessing).accuracy,
+        MADE_ON: context.made_on(),
+    }
     if returned:
         judged = evaluate_network(student, returned.held_out, preprocessing=preprocessing)
         metrics["returned_accuracy"] = judged.accuracy
     return StageOutput(blobs={"checkpoint": control_plane.put_blob(save_checkpoint(student))}, metrics=metrics)
+
+
+def _facts(digest: str, splits: Mapping[str, Split | SealedSplit]) -> DataFacts:
+    return DataFacts(
+        digest=digest,
+        split_digests={name: split.digest() for name, split in splits.items()},
+        counts={name: len(split) for name, split in splits.items()},
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.jobs.class_tables import ClassTables, Signatures
@@ -43,6 +43,10 @@ class TrialJudge:
     def violation(self, candidate: Candidate) -> float:
         """The summed shares by which it misses the target that comes nearest: a model need not suit every class."""
         return min(self._missed(candidate, target) for target in self.targets)
+
+    def nearest(self, candidates: Iterable[Candidate], target: TargetSpec) -> list[Candidate]:
+        """Those that miss this target by least come first, of equals the most accurate."""
+        return sorted(candidates, key=lambda c: (self._missed(c, target), -c.accuracy, c.name))
 
     def hopeless(self, candidate: Candidate) -> str:
         """Why no target can take it, whatever its accuracy turns out to be; empty where one may."""

@@ -17,7 +17,7 @@ from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.recipe import Rounding
 from orchestrator.datasets import Split, Splits
 from orchestrator.jobs.compression_tasks import pruned, put_artifact
-from orchestrator.jobs.orders import CHECKPOINT, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.orders import CHECKPOINT, MADE_ON, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.quantized_training import recipe_for
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.stages import StageOutput
@@ -43,7 +43,8 @@ def prune_network(context: TaskContext, order: PruneOrder, splits: Splits, retur
     network = pruned(context, order, load_network(order.network, control_plane), splits, returned)
     accuracy = evaluate_network(network, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy
     return StageOutput(
-        blobs={CHECKPOINT: control_plane.put_blob(save_checkpoint(network))}, metrics={"accuracy": accuracy}
+        blobs={CHECKPOINT: control_plane.put_blob(save_checkpoint(network))},
+        metrics={"accuracy": accuracy, MADE_ON: context.made_on()},
     )
 
 
@@ -51,7 +52,7 @@ def outline_candidate(context: TaskContext, order: CandidateOrder, splits: Split
     """Bytes, RAM and operators of a candidate without the training that only its accuracy depends on."""
     context.set_up()
     control_plane = context.control_plane()
-    network = load_network(order.network, control_plane)
+    network = fp32 = load_network(order.network, control_plane)
     if order.spec.prune is not None:
         untrained = PruneOrder(
             spec=replace(order.spec.prune, epochs=0),
@@ -67,7 +68,7 @@ def outline_candidate(context: TaskContext, order: CandidateOrder, splits: Split
         calibration_count=OUTLINE_SAMPLES,
         training=None,
     )
-    artifact = compress(network, splits, recipe, name=order.model_name, max_accuracy_drop=None)
+    artifact = compress(network, splits, recipe, name=order.model_name, fp32=fp32, max_accuracy_drop=None)
     engine = artifact.load()
     return StageOutput(
         blobs=put_artifact(control_plane, artifact),

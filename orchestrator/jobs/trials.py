@@ -9,7 +9,7 @@ from typing import Any
 from edge_agent.runtime.model import parse_model
 from orchestrator.jobs.conclusion import Made
 from orchestrator.jobs.control_plane import ControlPlane
-from orchestrator.jobs.orders import CHECKPOINT, MODEL, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.orders import CHECKPOINT, MADE_ON, MODEL, CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.stage_runner import StageRunner
 from orchestrator.jobs.stages import StageOutput
@@ -84,7 +84,10 @@ class TrialMaker:
         prune = lambda: self.ray_runner.prune_network(order, self.splits, self.returned)  # noqa: E731
         output = self.stages.run("trial", inputs, prune)
         return NetworkRef(
-            entrypoint=self.student.entrypoint, checkpoint=output.blobs[CHECKPOINT].digest, is_pruned=True
+            entrypoint=self.student.entrypoint,
+            checkpoint=output.blobs[CHECKPOINT].digest,
+            prune=spec,
+            made_on=output.metrics.get(MADE_ON),
         )
 
     def _order(self, spec: CandidateSpec) -> CandidateOrder:

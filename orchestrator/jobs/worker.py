@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.facts import cpu_model
-from orchestrator.jobs.code_version import library_versions
+from orchestrator.jobs.code_version import lineage_versions
 from orchestrator.jobs.control_plane import Connection, ControlPlane
 from orchestrator.jobs.orders import NetworkRef
 from orchestrator.jobs.progress import StageReporter
@@ -34,8 +34,8 @@ class TaskContext:
         torch.set_num_threads(self.threads)
 
     def made_on(self) -> dict[str, Any]:
-        """What has to be the same for a result to be: fields of a Lineage, as plain data."""
-        return {"cpu_model": cpu_model(), "threads": self.threads, "versions": library_versions()}
+        """What has to be the same for a result to be: fields of a MadeOn, as plain data."""
+        return {"cpu_model": cpu_model(), "threads": self.threads, "versions": lineage_versions()}
 
 
 def load_network(network: NetworkRef, control_plane: ControlPlane) -> nn.Module:
@@ -46,7 +46,7 @@ def load_network(network: NetworkRef, control_plane: ControlPlane) -> nn.Module:
 
     module = build_network(network.entrypoint, seed=0)
     checkpoint = control_plane.get_blob(network.checkpoint)
-    if network.is_pruned:
+    if network.prune is not None:
         take_widths(module, read_tensors(checkpoint))
     load_checkpoint(module, checkpoint)
     return module.eval()

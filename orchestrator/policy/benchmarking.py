@@ -28,7 +28,7 @@ def step_benchmark(
             return benchmark
         silent = len(benchmark.device_ids) - len(benchmark.measurements) - len(benchmark.errors)
         error = f"{silent} of {len(benchmark.device_ids)} devices did not answer within {waited_s:.0f} s"
-        nobody = not benchmark.measurements and not is_anybody_there
+        nobody = not benchmark.measurements and not benchmark.errors and not is_anybody_there
         return replace(benchmark, done=True, no_device=nobody, errors=(*benchmark.errors, error))
     of_class = [d for d in devices if benchmark.device_class in ("*", d.facts.device_class)]
     free = sorted((d for d in of_class if d.online and not _is_busy(d)), key=lambda d: d.id)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from orchestrator.records import Candidate, ClassModel
+from orchestrator.records import Candidate, ClassModel, Refusal
+from orchestrator.records.accuracy import is_below
 from orchestrator.search.pareto import dominates, front_of
 from orchestrator.spec import TargetSpec
 
@@ -28,6 +29,7 @@ class Point:
     model_bytes: int
     ram_bytes: int
     on_control_plane: bool = False
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def costs(self) -> tuple[float, ...]:
@@ -129,14 +131,15 @@ def point_for(candidate: Candidate, device_class: str) -> Point:
         model_bytes=candidate.model_bytes,
         ram_bytes=max((m.peak_ram_bytes for m in counted), default=candidate.peak_ram_bytes),
         on_control_plane=bool(counted) and not on_devices,
+        refusals=tuple(r for r in candidate.refusals if device_class in ("*", r.device_class)),
     )
 
 
 def keeps_accuracy(candidate: Candidate, target: TargetSpec) -> bool:
     """Whether it is above the floor and not too far below the float network it is made of."""
     fp32 = candidate.fp32_accuracy
-    drop = 0.0 if fp32 is None else fp32 - candidate.accuracy
-    return candidate.accuracy >= target.accuracy_floor and drop <= target.compression_drop
+    floor = max(target.accuracy_floor, 0.0 if fp32 is None else fp32 - target.compression_drop)
+    return not is_below(candidate.accuracy, floor)
 
 
 def pareto_front(points: Iterable[Point]) -> list[Point]:
@@ -170,13 +173,13 @@ def _choose_for(pool: tuple[Candidate, ...], target: TargetSpec, faster_than_us:
 
 def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = None) -> list[Shortfall]:
     """The limits of a target that a point does not meet."""
-    found = []
-    if point.accuracy < target.accuracy_floor:
+    found = [Shortfall(f"could not be measured on {r.device_class}: {r.error}", 1.0) for r in point.refusals]
+    if is_below(point.accuracy, target.accuracy_floor):
         gap = target.accuracy_floor - point.accuracy
         words = f"accuracy {point.accuracy:.4f} is {gap:.4f} below the floor {target.accuracy_floor:.4f}"
         found.append(Shortfall(words, gap / target.accuracy_floor))
     fp32 = point.candidate.fp32_accuracy
-    if fp32 is not None and fp32 - point.accuracy > target.compression_drop:
+    if fp32 is not None and is_below(point.accuracy, fp32 - target.compression_drop):
         drop, allowed = fp32 - point.accuracy, target.compression_drop
         words = (
             f"accuracy {point.accuracy:.4f} is {drop:.4f} below its float network's, compressionDrop is {allowed:.4f}"
@@ -186,7 +189,8 @@ def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = 
     limit_ms = min((limit for limit in limits_ms if limit is not None), default=None)
     if limit_ms is not None:
         if point.latency_p95_ms is None:
-            found.append(Shortfall("latency is not measured on this class", 1.0))
+            if not point.refusals:
+                found.append(Shortfall("latency is not measured on this class", 1.0))
         elif point.latency_p95_ms > limit_ms or (faster_than_us == point.latency_p95_ms * 1000.0):
             over = point.latency_p95_ms - limit_ms
             words = f"p95 {point.latency_p95_ms:.3f} ms is {over:.3f} ms above {limit_ms:.3f} ms"

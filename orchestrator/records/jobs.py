@@ -36,6 +36,14 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """Devices of a class were there, were asked to measure a model, and none could; their words."""
+
+    device_class: str
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One compressed model that competes in a job."""
 
@@ -46,6 +54,7 @@ class Candidate:
     peak_ram_bytes: int
     fp32_accuracy: float | None = None  # of the float network it is made of, on the same samples
     measurements: tuple[Measurement, ...] = ()
+    refusals: tuple[Refusal, ...] = ()  # until it is judged: then its verdict has them
     chosen_for: tuple[str, ...] = ()
     verdict: str = ""
 

@@ -109,11 +109,6 @@ class Study:
         """Feasible trials that no other one dominates."""
         return self._best(self.trials)
 
-    def nearest(self, count: int) -> list[Trial]:
-        """Where nothing is feasible: what exceeds its limits least, by the sum of shares."""
-        finished = [trial for trial in self.trials if not trial.is_stopped]
-        return sorted(finished, key=lambda trial: (sum(trial.violations), trial.configuration))[:count]
-
     def hypervolume(self, reference: Costs) -> float:
         return hypervolume([trial.costs for trial in self.front()], reference)
 

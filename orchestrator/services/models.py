@@ -26,7 +26,7 @@ STATEMENTS_PER_MODEL = 256
 
 
 def render_model(session: Session, model: PublishedModel) -> operator_pb2.PublishedModel:
-    return convert.published_model(model, session.models.statements(model.digest).values())
+    return convert.published_model(model, session.models.statements(model.digest))
 
 
 class ModelsService(operator_pb2_grpc.ModelsServicer):

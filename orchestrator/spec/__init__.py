@@ -3,7 +3,17 @@
 Pure: needs PyYAML and nothing else, so that the command line can check a document before anything is sent.
 """
 
-from orchestrator.spec.documents import API_VERSION, Spec, dump, parse, parse_all, parse_job, parse_policy, to_plain
+from orchestrator.spec.documents import (
+    API_VERSION,
+    Spec,
+    dump,
+    from_plain,
+    parse,
+    parse_all,
+    parse_job,
+    parse_policy,
+    to_plain,
+)
 from orchestrator.spec.errors import SpecError
 from orchestrator.spec.job import (
     BenchmarkSpec,
@@ -65,6 +75,7 @@ __all__ = [
     "TeacherSpec",
     "TriggersSpec",
     "dump",
+    "from_plain",
     "list_keys",
     "parse",
     "parse_all",

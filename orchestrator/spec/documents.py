@@ -6,9 +6,10 @@ A document is `apiVersion`, `kind`, `metadata.name` and `spec`; the reader does 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 
@@ -22,6 +23,7 @@ API_VERSION = "espalier/v1"
 KINDS: dict[str, type] = {"CompressionJob": CompressionJobSpec, "RecompressionPolicy": RecompressionPolicySpec}
 
 Spec = CompressionJobSpec | RecompressionPolicySpec
+Section = TypeVar("Section")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,17 @@ def to_plain(value: Any, complete: bool = False) -> Any:
     if isinstance(value, list | tuple):
         return [to_plain(item, complete) for item in value]
     return value
+
+
+def from_plain(value: Any, cls: type[Section], path: str) -> Section:
+    """The section that `to_plain` wrote out; `path` is what an error calls it.
+
+    Raises:
+        SpecError: a key is unknown, missing or out of range.
+    """
+    text = json.dumps(value, ensure_ascii=False)  # JSON is YAML
+    section: Section = read_dataclass(compose(text)[0], cls, path)
+    return section
 
 
 def _is_written(setting: Setting, value: Any, complete: bool) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import itertools
 import random
 import typing
@@ -40,6 +42,7 @@ from orchestrator.records import (
 )
 from orchestrator.store import Database, Session
 from orchestrator.store.codec import decode, encode
+from protos import model_pb2
 from tests.control_plane import digest_of, window
 
 MODEL = PublishedModel(
@@ -279,9 +282,23 @@ async def test_a_benchmark_is_done_when_everybody_asked_has_answered_once(databa
 
 
 async def test_statements_are_kept_once(database: Database) -> None:
+    statement = model_pb2.Statement(issued_at_ms=1)
     for _ in range(2):
-        await database.write(lambda session: session.models.put_statement("cd" * 32, MODEL.digest, b"body"))
-    assert await database.read(lambda session: session.models.statements(MODEL.digest)) == {"cd" * 32: b"body"}
+        await database.write(lambda session: put_statement(session, statement))
+    assert await database.read(lambda session: session.models.statements(MODEL.digest)) == [statement]
+
+
+async def test_statements_come_oldest_first_in_whatever_order_they_were_kept(database: Database) -> None:
+    issued = [model_pb2.Statement(issued_at_ms=ms) for ms in (5, 1, 4, 2, 3)]
+    for statement in issued:
+        await database.write(functools.partial(put_statement, statement=statement))
+    found = await database.read(lambda session: session.models.statements(MODEL.digest))
+    assert [statement.issued_at_ms for statement in found] == [1, 2, 3, 4, 5]
+
+
+def put_statement(session: Session, statement: model_pb2.Statement) -> None:
+    body = statement.SerializeToString(deterministic=True)
+    session.models.put_statement(hashlib.sha256(body).hexdigest(), MODEL.digest, body)
 
 
 # ---- telemetry and samples

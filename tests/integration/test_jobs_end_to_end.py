@@ -16,13 +16,18 @@ from torch import nn
 from edge_agent.facts import cpu_model
 from edge_agent.runtime import check_golden
 from edge_agent.runtime.graph import Linear, RuleTable, Select
+from orchestrator.compression.checkpoint import load_checkpoint, read_tensors
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.pipeline import compress
+from orchestrator.compression.prune.surgery import take_widths
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.datasets import Split
 from orchestrator.datasets.digits import load_digits
 from orchestrator.jobs.cluster import EmbeddedCluster
 from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
+from orchestrator.jobs.provenance import ModelRecipe
+from orchestrator.jobs.user_code import build_network
 from orchestrator.records import JobState
 from orchestrator.store import Session
 from protos import fleet_pb2, model_pb2
@@ -74,8 +79,11 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     of_worst = splits.certify.labels == splits.labels.index(certificate.worst_class.label)
     assert certificate.worst_class.counts.correct == evaluate(engine, splits.certify).correct[of_worst].sum()
     assert certificate.measurements[0].latency_p95_us > 0
-    assert (lineage.cpu_model, lineage.versions["torch"]) == (cpu_model(), torch.__version__)
-    assert lineage.threads >= 1
+    assert [made.stage for made in lineage.made_on] == ["teacher", "student", "quantize"]
+    for made in lineage.made_on:
+        assert (made.cpu_model, made.versions["torch"]) == (cpu_model(), torch.__version__)
+        assert made.threads >= 1
+    assert lineage.network_sha256 == lineage.student_sha256
     assert plane.blob(lineage.student_sha256.hex())
     assert plane.blob(lineage.teacher_sha256.hex())
     assert sum(s.HasField("measurement") for s in statements) == 1
@@ -84,7 +92,36 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
 
     again = await plane.submit(spec(candidates=candidates, rollout={"auto": False}))
     assert (await plane.end_of(again)).chosen == job.chosen
-    assert await plane.stages(again) == []  # every stage was there already, the certificate too
+    # Every job measures anew; every other stage was there already, the certificate too.
+    assert set(await plane.stages(again)) == {"timing"}
+
+
+async def test_what_a_search_pruned_and_quantized_is_made_again_from_its_lineage(
+    plane: JobPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = {"schemes": ["integer"], "weightBits": [4], "meanBits": [], "macsFractions": [0.5], "epochs": 1}
+    target = {"deviceClass": "gateway", "compressionDrop": 1}
+    job_id = await plane.submit(spec(candidates=[], search={"trials": 1, "space": space}, targets=[target]))
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    digest = job.chosen[0].model_digest
+    lineage = next(s.lineage for s in await plane.statements(digest) if s.HasField("lineage"))
+    assert lineage.network_sha256 != lineage.student_sha256
+    assert [made.stage for made in lineage.made_on] == ["teacher", "student", "prune", "quantize"]
+    recipe = ModelRecipe.from_json(lineage.recipe_json)
+    assert recipe.prune is not None
+    assert recipe.prune.macs_fraction == 0.5
+    assert recipe.student == recipe.learning
+    assert recipe.student is not None
+
+    monkeypatch.syspath_prepend(str(WORKLOAD))
+    network = build_network(recipe.student.entrypoint, seed=0)
+    checkpoint = plane.blob(lineage.network_sha256.hex())
+    take_widths(network, read_tensors(checkpoint))
+    load_checkpoint(network, checkpoint)
+    torch.set_num_threads(lineage.made_on[-1].threads)
+    again = compress(network.eval(), load_digits(), recipe.quantize, name="digits", max_accuracy_drop=None)
+    assert again.digest.hex() == digest
 
 
 @pytest.mark.slow
@@ -150,6 +187,7 @@ async def test_after_kill_9_of_the_driver_the_job_resumes_and_runs_no_stage_twic
         "teacher": 1,
         "student": 1,
         "candidate": 2,
+        "timing": 2,
         "certificate": len({chosen.model_digest for chosen in job.chosen}),
     }
 
@@ -248,6 +286,12 @@ async def test_a_repair_learns_a_changed_world_from_returned_samples(plane: JobP
     assert evaluate(before, negatives).accuracy < 0.4
     assert evaluate(after, negatives).accuracy > 0.6
     assert evaluate(after, splits.certify).accuracy > 0.8
+    statements = await plane.statements(job.chosen[0].model_digest)
+    stated = next(s.certificate for s in statements if s.HasField("certificate"))
+    samples = {split.name: split.samples for split in stated.splits}
+    assert samples["returned"] + samples["returned held out"] == 400
+    assert samples["calibrate"] > len(splits.calibrate)
+    assert stated.data_sha256.hex() != splits.digest()
 
 
 @pytest.mark.slow

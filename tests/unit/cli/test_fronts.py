@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from orchestrator.cli.front_picture import draw
 from orchestrator.cli.fronts import fronts
+from orchestrator.cli.pareto import document
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -34,7 +35,8 @@ def candidate(name: str, accuracy: float, size: int, *measurements: dict[str, An
 
 
 def job(*candidates: dict[str, Any]) -> dict[str, Any]:
-    return {"candidates": list(candidates), "teacher_accuracy": 0.95}
+    about = {"id": "j", "name": "j", "state": "succeeded", "message": "", "search": None}
+    return {**about, "candidates": list(candidates), "teacher_accuracy": 0.95}
 
 
 def test_each_class_has_its_own_front_of_what_it_measured() -> None:
@@ -52,6 +54,30 @@ def test_each_class_has_its_own_front_of_what_it_measured() -> None:
     assert [point["candidate"] for point in gateway["front"]] == ["slow", "quick"]
     assert (camera["chosen"], gateway["chosen"]) == (None, "slow")
     assert abs(camera["front"][1]["accuracy_drop"] - 0.05) < 1e-12
+
+
+def test_what_is_chosen_for_every_class_is_not_chosen_for_one_that_has_its_own() -> None:
+    found = fronts(
+        job(
+            candidate("own", 0.90, 300, measured("camera", 100), measured("gateway", 90), chosen="gateway"),
+            candidate("common", 0.94, 900, measured("camera", 400), measured("gateway", 95), chosen="*"),
+        )
+    )
+    chosen = {row["device_class"]: [p["candidate"] for p in row["front"] if p["is_chosen"]] for row in found}
+    assert chosen == {"camera": ["common"], "gateway": ["own"]}
+    assert [row["chosen"] for row in found] == ["common", "own"]
+
+
+def test_a_class_without_a_choice_shows_what_blocks_it_even_where_another_class_has_one() -> None:
+    served = candidate("wide", 0.94, 900, measured("camera", 400), measured("gateway", 90), chosen="gateway")
+    blocked = candidate("narrow", 0.90, 300, measured("camera", 300), measured("gateway", 95))
+    both = job({**served, "verdict": "gateway: chosen; camera: too slow"}, {**blocked, "verdict": "camera: too slow"})
+    assert [row["verdict"] for row in document(both, fronts(both))["nearest"]] == [
+        "gateway: chosen; camera: too slow",
+        "camera: too slow",
+    ]
+    alone = job({**served, "measurements": served["measurements"][1:]})
+    assert document(alone, fronts(alone))["nearest"] == []
 
 
 def test_a_device_counts_over_the_stand_in_and_the_worst_of_several_devices_counts() -> None:

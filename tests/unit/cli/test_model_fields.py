@@ -39,6 +39,23 @@ def test_a_certificate_from_before_is_shown_without_them() -> None:
 
 
 def test_where_a_model_was_made_is_shown_because_only_the_like_of_it_makes_the_same_again() -> None:
+    facts = {"cpu_model": "Example CPU", "versions": {"torch": "2.13.0", "python": "3.11.7"}}
+    made_on = [
+        model_pb2.MadeOn(stage="teacher", threads=2, **facts),
+        model_pb2.MadeOn(stage="student", threads=2, **facts),
+        model_pb2.MadeOn(stage="quantize", threads=1, **facts),
+    ]
+    lineage = model_pb2.Lineage(network_sha256=b"\xef" * 32, made_on=made_on)
+    fields = dict(MODELS.fields(to_plain(operator_pb2.PublishedModel(sha256=bytes(32), lineage=lineage))))
+    assert fields["made on"].splitlines() == [
+        "teacher, student: Example CPU, 2 thread(s), python 3.11.7, torch 2.13.0",
+        "quantize: Example CPU, 1 thread(s), python 3.11.7, torch 2.13.0",
+    ]
+    assert fields["float network"] == "ef" * 32
+
+
+def test_a_lineage_from_before_tells_of_its_last_stage_alone() -> None:
     lineage = model_pb2.Lineage(cpu_model="Example CPU", threads=2, versions={"torch": "2.13.0", "python": "3.11"})
     fields = dict(MODELS.fields(to_plain(operator_pb2.PublishedModel(sha256=bytes(32), lineage=lineage))))
     assert fields["made on"] == "Example CPU, 2 thread(s), python 3.11, torch 2.13.0"
+    assert "float network" not in fields

@@ -114,6 +114,22 @@ async def test_what_was_measured_is_kept_where_another_device_stays_silent(
     assert "1 of 2" in benchmark.errors[0]
 
 
+async def test_a_class_that_refused_is_not_one_without_devices_even_once_all_of_them_are_away(
+    records: Records, controller: BenchmarkController
+) -> None:
+    for name in ("a", "b"):
+        await records.add_device(name)
+    await order(records, device_ids=("a", "b"))
+    await records.do(lambda session: session.benchmarks.add_result("b1", "a", "needs 9 MiB of RAM"))
+    for name in ("a", "b"):
+        await set_online(records, name, False)
+    records.clock.advance(31)
+    await controller.reconcile()
+    benchmark = await found(records)
+    assert (benchmark.done, benchmark.no_device) == (True, False)
+    assert benchmark.errors == ("a: needs 9 MiB of RAM", "1 of 2 devices did not answer within 31 s")
+
+
 async def test_a_device_that_was_asked_and_went_away_is_given_up_sooner(
     records: Records, controller: BenchmarkController
 ) -> None:

@@ -12,6 +12,7 @@ from orchestrator.controllers.rollouts import RolloutController
 from orchestrator.policy.recompression import is_same, replay
 from orchestrator.records import ActionState, ClassModel, Decision, JobState, Policy
 from orchestrator.spec import parse_job
+from protos import model_pb2
 from tests.unit.controllers.control_records import GOOD, JOB, NEW, OLD, POLICY, STUDENT, Records
 
 
@@ -28,6 +29,12 @@ async def camera(records: Records) -> Records:
 
 async def decisions(records: Records) -> list[Decision]:
     return await records.database.read(lambda session: session.decisions.list())
+
+
+async def state_lineage(records: Records, student: str, issued_at_ms: int) -> None:
+    lineage = model_pb2.Lineage(student_sha256=bytes.fromhex(student))
+    body = model_pb2.Statement(lineage=lineage, issued_at_ms=issued_at_ms).SerializeToString()
+    await records.do(lambda session: session.models.put_statement(student, OLD, body))
 
 
 async def degrade(records: Records, controller: RecompressionController, *, looks: int) -> None:
@@ -54,6 +61,15 @@ async def test_a_degraded_device_gets_a_decision_and_a_job_that_names_everything
     student = parse_job(job.spec_yaml).student
     assert student is not None
     assert student.epochs == 2
+
+
+async def test_of_several_lineages_the_newest_says_which_student_learns_again(camera: Records) -> None:
+    for student, issued_at_ms in (("1" * 64, 1), ("2" * 64, 3), ("3" * 64, 2)):
+        await state_lineage(camera, student, issued_at_ms)
+    await camera.add_samples("a", 60)
+    await degrade(camera, RecompressionController(camera.database), looks=2)
+    (decision,) = await decisions(camera)
+    assert (await camera.job(decision.job_id)).parent_student_digest == "2" * 64
 
 
 async def test_the_recorded_decision_replays_to_the_same(camera: Records) -> None:

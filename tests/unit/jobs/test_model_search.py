@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from orchestrator.compression.errors import CompressionError, QuantizationError
+from orchestrator.compression.recipe import Recipe
 from orchestrator.jobs.conclusion import Made
-from orchestrator.jobs.search import Found, ModelSearch
+from orchestrator.jobs.provenance import ModelRecipe, Provenance
+from orchestrator.jobs.search import NEAREST, Found, ModelSearch
 from orchestrator.jobs.search_space import SearchSpace
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.records import Candidate, Measurement
@@ -50,7 +52,8 @@ class SimulatedNetwork:
             accuracy=self.accuracy(spec),
             **self._sizes(spec),
         )
-        return Made(candidate=candidate, output=StageOutput(metrics={"spec": spec}))
+        provenance = Provenance(recipe=ModelRecipe(quantize=Recipe()))
+        return Made(candidate=candidate, output=StageOutput(metrics={"spec": spec}), provenance=provenance)
 
     def signatures(self, output: StageOutput) -> tuple[str, ...]:
         spec: CandidateSpec = output.metrics["spec"]
@@ -143,6 +146,18 @@ def test_where_no_trial_meets_a_target_the_nearest_are_passed_on() -> None:
     assert not any(trial.on_front for trial in found.search.trials)
     assert "int-w8" in [made.candidate.name for made in found.made]
     assert len(found.made) == 4
+
+
+def test_a_target_that_no_trial_meets_has_its_own_nearest_passed_on_beside_what_another_target_gets() -> None:
+    met = TargetSpec(device_class="gateway", accuracy_floor=0.9)
+    missed = TargetSpec(device_class="camera", model_bytes=4_000)
+    found = search(SimulatedNetwork(), met, missed, trials=50, confirm=1)
+    smallest = sorted(trial.model_bytes for trial in found.search.trials if not trial.stopped)[:NEAREST]
+    assert smallest[0] > 4_000
+    passed_on = [made.candidate for made in found.made]
+    assert sorted(candidate.model_bytes for candidate in passed_on)[:NEAREST] == smallest
+    assert max(candidate.accuracy for candidate in passed_on) >= 0.9
+    assert len(passed_on) == NEAREST + 1
 
 
 def test_mixed_bits_are_choices_beside_the_same_bits_for_all_from_the_gentlest_on() -> None:

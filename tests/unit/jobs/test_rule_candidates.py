@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.compression.rules.recipe import RulesRecipe
-from orchestrator.jobs.publish import RULES_RECIPE, _cut, _rule_set, recipe_json
+from orchestrator.jobs.publish import _cut, _rule_set
 from orchestrator.jobs.rules_tasks import rules_recipe
 from orchestrator.spec import CascadeSpec, RulesSpec
 
@@ -17,11 +17,6 @@ def test_every_key_of_the_document_reaches_the_recipe() -> None:
     assert recipe.cascade is not None
     assert (recipe.cascade.most_drop, recipe.cascade.least_answered, recipe.cascade.confidence) == (0.02, 0.4, 0.9)
     assert rules_recipe(RulesSpec()) == RulesRecipe()
-
-
-def test_the_lineage_has_the_rules_recipe_beside_the_networks() -> None:
-    assert recipe_json({"recipe_json": '{"a":1}'}) == '{"a":1}'
-    assert recipe_json({"recipe_json": '{"a":1}', RULES_RECIPE: '{"b":2}'}) == '{"network":{"a":1},"rules":{"b":2}}'
 
 
 def test_a_model_without_rules_has_no_statement_of_them() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.policy.choice import choose, pareto_front, point_for
-from orchestrator.records import Candidate, Measurement
+from orchestrator.policy.choice import choose, keeps_accuracy, pareto_front, point_for
+from orchestrator.records import Candidate, Measurement, Refusal
 from orchestrator.spec import TargetSpec
 
 
@@ -105,6 +105,19 @@ def test_a_latency_that_was_not_measured_meets_no_limit_but_blocks_only_where_th
     assert "latency is not measured on this class" in choice.words
 
 
+@pytest.mark.parametrize("limit_ms", [None, 5.0])
+def test_a_class_whose_devices_refused_a_model_does_not_get_it_whatever_else_is_known(limit_ms: float | None) -> None:
+    refused = replace(
+        candidate("int8", 0.9, 1.0, 10),
+        refusals=(Refusal(device_class="sensor", error="sensor-1: needs 9 MiB of RAM"),),
+    )
+    targets = [TargetSpec(device_class=name, latency_p95_ms=limit_ms) for name in ("gateway", "sensor", "*")]
+    choice = choose([refused], targets)
+    assert [model.device_class for model in choice.chosen] == ["gateway"]
+    blocked = "could not be measured on sensor: sensor-1: needs 9 MiB of RAM"
+    assert [c.verdicts["int8"] for c in choice.classes[1:]] == [blocked, blocked]
+
+
 def test_every_class_is_chosen_for_on_its_own_measurements() -> None:
     both = Candidate(
         name="both",
@@ -179,3 +192,13 @@ def test_the_choice_does_not_depend_on_the_order_of_candidates(pool: list[Candid
     target = TargetSpec(device_class="gateway", objective=objective)  # type: ignore[arg-type]
     chosen = {choose(order, [target]).chosen for order in itertools.permutations(pool)}
     assert len(chosen) == 1
+
+
+def test_a_candidate_that_loses_exactly_what_is_allowed_meets_its_target() -> None:
+    at_the_limit = replace(candidate("w4", 0.5, 1.0, 1_000), fp32_accuracy=0.515)
+    below = replace(at_the_limit, accuracy=0.499)
+    target = TargetSpec(device_class="gateway", compression_drop=0.015)
+    assert keeps_accuracy(at_the_limit, target)
+    assert choose((at_the_limit,), [target]).classes[0].chosen == at_the_limit
+    assert not keeps_accuracy(below, target)
+    assert choose((below,), [target]).classes[0].chosen is None

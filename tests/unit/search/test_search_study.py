@@ -130,21 +130,6 @@ def test_the_front_holds_feasible_trials_only_and_none_that_another_dominates() 
     assert not any(dominates(a.costs, b.costs) for a in front for b in front)
 
 
-def test_where_nothing_is_feasible_the_nearest_come_first_and_what_was_stopped_is_not_among_them() -> None:
-    study = Study(SPACE, RandomSampler(SPACE, seed=1), trials=10)
-    for index, configuration in enumerate(study.ask(10)):
-        stopped = index == 0
-        study.tell(
-            Trial(
-                configuration=configuration,
-                costs=() if stopped else (1.0, 1.0, 1.0),
-                violations=() if stopped else (0.1 * index,),
-            )
-        )
-    assert study.front() == []
-    assert [trial.violations for trial in study.nearest(2)] == [(0.1,), (0.2,)]
-
-
 def test_a_search_that_gains_nothing_any_more_ends_early() -> None:
     study = Study(SPACE, RandomSampler(SPACE, seed=0), trials=200, seeds=[(0, 0, 0, 0)], patience=6)
     while not study.is_over:
