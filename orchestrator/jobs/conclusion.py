@@ -19,7 +19,7 @@ from orchestrator.jobs.publish import Ancestry, ChosenModel, publish
 from orchestrator.jobs.ray_runner import RayRunner
 from orchestrator.jobs.selection import baseline_p95_us, choose_for_repair, targets_of
 from orchestrator.jobs.stage_runner import StageRunner
-from orchestrator.jobs.stages import Blob, StageOutput
+from orchestrator.jobs.stages import Blob, StageInputs, StageOutput
 from orchestrator.policy.choice import Choice, choose, with_floors
 from orchestrator.records import Candidate, Measurement, Refusal, Search
 from orchestrator.spec import CompressionJobSpec, TargetSpec
@@ -176,18 +176,25 @@ class Conclusion:
         self.stages.done("certify", "publish")
 
     def _certificate(self, digest: str) -> Mapping[str, Any]:
-        """A stage, so that the certify split is read once for a model however often its job is resumed."""
-        inputs = self.stages.inputs(
-            "certificate", data=self.data.certify_digest, seeded=False, model=digest, teacher=self.teacher.checkpoint
-        )
         output = self.stages.run(
             "certify",
-            inputs,
+            certificate_inputs(digest, teacher=self.teacher.checkpoint, certify=self.data.certify_digest),
             lambda: StageOutput(
                 metrics=self.ray_runner.certify_models([digest], self.teacher, self.splits, self.certify)[0]
             ),
         )
         return output.metrics
+
+
+def certificate_inputs(model: str, *, teacher: str, certify: str) -> StageInputs:
+    """Of the stage that reads the certify split: once for a model and a teacher, whichever job comes back to them.
+
+    Unlike a stage that makes something it is not for every code and library anew: who asks again until the answer
+    pleases has tuned on the split.
+    """
+    return StageInputs(
+        name="certificate", code="", versions={}, data=certify, inputs={"model": model, "teacher": teacher}
+    )
 
 
 def _parts(output: StageOutput) -> tuple[Blob, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.jobs.conclusion import certificate_inputs
 from orchestrator.jobs.stages import Blob, StageInputs, StageOutput, StageRecord, canonical_json, run_stage
 
 INPUTS = StageInputs(
@@ -95,3 +96,14 @@ def test_when_two_run_a_stage_at_once_both_answer_with_the_record_that_came_firs
         return StageOutput(metrics={"by": "me"})
 
     assert run_stage(store, INPUTS, run_while_another_finishes).metrics == {"by": "other"}
+
+
+def test_a_certificate_is_of_a_model_a_teacher_and_a_split_whatever_code_asks_for_it() -> None:
+    asked = certificate_inputs("m", teacher="t", certify="c")
+    assert (asked.code, asked.versions) == ("", {})
+    others = [
+        certificate_inputs("n", teacher="t", certify="c"),
+        certificate_inputs("m", teacher="u", certify="c"),
+        certificate_inputs("m", teacher="t", certify="d"),
+    ]
+    assert len({inputs.key() for inputs in [asked, *others]}) == 4
