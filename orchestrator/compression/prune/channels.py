@@ -14,12 +14,12 @@ import math
 import torch
 from torch import nn
 
-from orchestrator.compression.capture import FloatGraph, trace
+from orchestrator.compression.capture import FloatGraph, ir, trace
 from orchestrator.compression.capture.check import require_finite_module
 from orchestrator.compression.data import Preprocessing, require_samples
 from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.cost import Cost, Size
-from orchestrator.compression.prune.dependencies import Channels, find_channels
+from orchestrator.compression.prune.dependencies import OUTPUT, Channels, find_channels
 from orchestrator.compression.prune.importance import Importance, channel_importance
 from orchestrator.compression.prune.surgery import remove_channels
 from orchestrator.datasets.splits import Split
@@ -45,7 +45,9 @@ def prune_channels(
         importance: by the samples' labels, or without.
 
     Raises:
-        PruningError: the fraction is out of range or cannot be reached, or the network states its widths in code.
+        PruningError: the fraction is out of range or cannot be reached, the network states its widths in code, or its
+            answers overflow.
+        DataError: there are no samples, or labels that the network has no output for.
         CaptureError, WeightError: the network cannot be captured, or holds NaN.
     """
     for name, fraction in (("macs_fraction", macs_fraction), ("weights_fraction", weights_fraction)):
@@ -76,13 +78,13 @@ def _choose(
 ) -> set[int]:
     """The channels to remove until what is left fits `target`."""
     cost = Cost.of(graph, channels)
-    left = {value: len(ids) for value, ids in channels.of_value.items()}
+    left = {value: len(channels.of_value[value]) for value in floor}
     maps_of: dict[int, dict[str, int]] = {}
-    for value, ids in channels.of_value.items():
-        for channel in ids.tolist():
+    for value in floor:
+        for channel in channels.of_value[value].tolist():
             counts = maps_of.setdefault(channel, {})
             counts[value] = counts.get(value, 0) + 1
-    candidates = {channel for channel in maps_of if channel not in channels.fixed}
+    candidates = {channel for channel in maps_of if channel not in channels.fixed_by}
     while not cost.size.fits(target):
         left_over = cost.size
         savings = {channel: _share_of_excess(cost.saved_without(channel), left_over, target) for channel in candidates}
@@ -92,10 +94,12 @@ def _choose(
             if savings[channel] > 0 and all(left[v] - n >= floor[v] for v, n in maps_of[channel].items())
         ]
         if not allowed:
+            reasons = [f"layers keep {MIN_SHARE:.1%} of their channels"] if any(savings.values()) else []
+            reasons = reasons + _what_stays(graph, channels) or ["the input and the output keep theirs"]
             raise PruningError(
                 f"{left_over.macs} multiplications and {left_over.weights} weights are left, {target.macs} and "
-                f"{target.weights} are wanted, but layers keep {MIN_SHARE:.1%} of their channels; ask for a larger "
-                "macs_fraction or weights_fraction, or start from a smaller network"
+                f"{target.weights} are wanted, but {_first_few(reasons, '; ')}. Ask for a larger macs_fraction or "
+                "weights_fraction, or start from a smaller network"
             )
         cheapest = min(allowed, key=lambda channel: (importance[channel] / savings[channel], channel))
         cost.remove(cheapest)
@@ -103,6 +107,25 @@ def _choose(
         for value, count in maps_of[cheapest].items():
             left[value] -= count
     return cost.gone
+
+
+def _what_stays(graph: FloatGraph, channels: Channels) -> list[str]:
+    """Which operators need all channels of which layers; that the last one has its answers goes without saying."""
+    names = ir.operator_names(graph)
+    needed: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        ids = channels.of_value[node.output].tolist() if isinstance(node, ir.Weighted) else []
+        operator = next((channels.fixed_by[channel] for channel in ids if channel in channels.fixed_by), "")
+        if operator:
+            needed.setdefault(operator, []).append(names[node.name])
+    if len(needed.get(OUTPUT, [])) == 1:
+        del needed[OUTPUT]
+    return [f"{operator} needs all channels of {_first_few(layers)}" for operator, layers in needed.items()]
+
+
+def _first_few(things: list[str], separator: str = ", ", count: int = 3) -> str:
+    more = len(things) - count
+    return separator.join(things[:count] + ([f"and {more} more"] if more > 0 else []))
 
 
 def _share_of_excess(saved: Size, left: Size, target: Size) -> float:
@@ -116,8 +139,9 @@ def _share_of_excess(saved: Size, left: Size, target: Size) -> float:
 
 
 def _floors(graph: FloatGraph) -> dict[str, int]:
-    """How many channels each feature map keeps at least; names are the same in every round."""
-    return {value: max(math.ceil(shape[0] * MIN_SHARE), 1) for value, shape in graph.shapes.items()}
+    """How many channels the output of each layer keeps at least; its name is the same in every round."""
+    outputs = [node.output for node in graph.nodes if isinstance(node, ir.Weighted)]
+    return {value: max(math.ceil(graph.shapes[value][0] * MIN_SHARE), 1) for value in outputs}
 
 
 def _trace_pruned(model: nn.Module, shape: tuple[int, int, int]) -> FloatGraph:
@@ -126,6 +150,6 @@ def _trace_pruned(model: nn.Module, shape: tuple[int, int, int]) -> FloatGraph:
             return trace(model, shape)
     except Exception as error:
         raise PruningError(
-            f"the network does not run with fewer channels: {error}. Widths must follow from the layers "
-            "(flatten(x, 1) or view(n, -1), not view(n, 1568))"
+            f"the network does not run with fewer channels: {error}. Widths that its code states, in view(n, 1568) or "
+            "groups=32, must follow from its layers, as in flatten(x, 1) or groups=x.shape[1]"
         ) from error

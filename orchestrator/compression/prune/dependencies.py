@@ -1,12 +1,13 @@
 """Which channels can only go together, read off the captured graph.
 
-Every channel of every feature map gets an id. Operators that keep channels pass ids on, an addition makes the ids of
-its two sides one, a depthwise convolution passes them through its own weights, a concatenation lines them up, a flatten
-repeats each once per pixel. What uses an id along which dimension of which parameter is then all that surgery needs; no
-layer type is special, and any network that can be captured can be pruned.
+Every channel of every feature map gets an id. Operators that keep channels pass ids on, an addition or an elementwise
+product makes the ids of its two sides one (a gate goes with what it gates), a depthwise convolution passes them through
+its own weights, a concatenation lines them up, a flatten repeats each once per pixel. What uses an id along which
+dimension of which parameter is then all that surgery needs; no layer type is special, and any network that can be
+captured can be pruned.
 
-Channels of the input, of the output and around grouped convolutions stay, and those that a norm, a product or a reshape
-reads: in a transformer the hidden layers of its perceptrons are what can go.
+Channels of the input, of the output and around grouped convolutions stay, and those that a norm, a softmax, a matrix
+product or a reshape of channels reads: in a transformer the hidden layers of its perceptrons are what can go.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from orchestrator.compression.capture import ir
 
 Ids = npt.NDArray[np.int64]
+OUTPUT = "the output"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +42,18 @@ class Channels:
         uses: every parameter dimension that has channels.
         readers: the uses by which channels are read (columns of weights); without them a channel has no effect.
         depthwise: paths of weights whose convolution has one group for each of these input ids.
-        fixed: ids that must stay.
+        fixed_by: ids that must stay, with the last operator that needs them.
     """
 
     of_value: dict[str, Ids] = field(default_factory=dict)
     uses: list[Use] = field(default_factory=list)
     readers: list[Use] = field(default_factory=list)
     depthwise: dict[str, Ids] = field(default_factory=dict)
-    fixed: set[int] = field(default_factory=set)
+    fixed_by: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> set[int]:
+        return set(self.fixed_by)
 
 
 def find_channels(graph: ir.FloatGraph) -> Channels:
@@ -60,13 +66,16 @@ class _Analysis:
         self.graph = graph
         self.parent: list[int] = []
         self.found = Channels()
-        self.fixed: list[Ids] = []
+        self.fixed: list[tuple[Ids, str]] = []
+        self.fixing = "the input"
 
     def run(self) -> Channels:
         graph = self.graph
         self.found.of_value[graph.input] = self.fix(self.fresh(graph.shapes[graph.input][0]))
         for node in graph.nodes:
+            self.fixing = f"{node.name} (at {node.source})" if node.source else node.name
             self.found.of_value[node.output] = self.visit(node, [self.found.of_value[name] for name in node.inputs])
+        self.fixing = OUTPUT
         self.fix(self.found.of_value[graph.output])
         self.tie_shared_parameters()
         return self.with_representatives()
@@ -76,6 +85,8 @@ class _Analysis:
             case ir.Conv() if node.groups > 1:
                 return self.grouped(node, inputs[0])
             case ir.Weighted():
+                if not node.weight_name:
+                    self.fixing = f"the computed weight of {self.fixing}"
                 outputs = self.fresh(node.weight.shape[0])
                 self.use(node.weight_name, 1, inputs[0], reads=True)
                 self.use(node.weight_name, 0, outputs)
@@ -89,15 +100,17 @@ class _Analysis:
                 for name in filter(None, node.names):
                     self.use(name, 0, inputs[0])
                 return inputs[0]
-            case ir.Add():
+            case ir.Add() | ir.Multiply():
                 for a, b in zip(*inputs, strict=True):
                     self.union(int(a), int(b))
                 return inputs[0]
             case ir.Concat():
                 return np.concatenate(inputs)
-            case (
-                ir.MatMul() | ir.LayerNorm() | ir.Multiply() | ir.Constant() | ir.Reshape() | ir.Permute() | ir.Select()
-            ):
+            case ir.Softmax():
+                return self.fix(inputs[0])
+            case ir.Reshape() if len(inputs[0]) == node.to[0]:
+                return inputs[0]  # channels come last in storage: only the pixels are in another shape
+            case ir.MatMul() | ir.LayerNorm() | ir.Constant() | ir.Reshape() | ir.Permute() | ir.Select():
                 for ids in inputs:
                     self.fix(ids)
                 return self.fix(self.fresh(self.graph.shapes[node.output][0]))
@@ -141,7 +154,7 @@ class _Analysis:
         return np.arange(start, start + count)
 
     def fix(self, ids: Ids) -> Ids:
-        self.fixed.append(ids)
+        self.fixed.append((ids, self.fixing))
         return ids
 
     def find(self, channel: int) -> int:
@@ -165,5 +178,5 @@ class _Analysis:
             uses=list(distinct.values()),
             readers=[use for key, use in distinct.items() if key in reading],
             depthwise={name: settle(ids) for name, ids in found.depthwise.items()},
-            fixed={int(channel) for ids in self.fixed for channel in settle(ids)},
+            fixed_by={channel: operator for ids, operator in self.fixed for channel in settle(ids).tolist()},
         )

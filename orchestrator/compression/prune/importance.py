@@ -19,11 +19,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
+from orchestrator.compression.errors import DataError, PruningError
 from orchestrator.compression.prune.dependencies import Channels
 from orchestrator.datasets.splits import Split
 
@@ -47,7 +49,12 @@ def channel_importance(
     seed: int,
     importance: Importance = Importance.LABELS,
 ) -> list[float]:
-    """Importance, indexed by channel id; weights, mode and gradients of `model` are left as they were."""
+    """Importance, indexed by channel id; weights, mode and gradients of `model` are left as they were.
+
+    Raises:
+        DataError: a label is none of the network's outputs.
+        PruningError: the loss overflows.
+    """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     reading = [use for use in channels.readers if use.parameter in parameters]
     weights = [parameters[use.parameter] for use in reading]
@@ -61,7 +68,7 @@ def channel_importance(
         for indices in np.array_split(order, max(len(order) // BATCH_SIZE, 1)):
             logits = model(images_to_tensor(split.inputs[indices], preprocessing))
             if importance is Importance.LABELS:
-                labels = labels_to_tensor(split.labels[indices])
+                labels = _labels_of(split, indices, classes=logits.shape[1])
             else:
                 labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
             loss = functional.cross_entropy(logits, labels)
@@ -72,4 +79,14 @@ def channel_importance(
             total += change**2
     finally:
         model.train(was_training)
+    if not np.isfinite(total).all():
+        raise PruningError("the importance of channels is not finite: the network's answers or gradients overflow")
     return [float(value) for value in total]
+
+
+def _labels_of(split: Split, indices: npt.NDArray[np.int64], *, classes: int) -> Tensor:
+    labels = split.labels[indices]
+    unknown = labels[(labels < 0) | (labels >= classes)]
+    if len(unknown):
+        raise DataError(f"labels are 0 to {classes - 1}, as many as the network has outputs, found {unknown[0]}")
+    return labels_to_tensor(labels)

@@ -25,7 +25,7 @@ def remove_channels(model: nn.Module, channels: Channels, gone: set[int]) -> Non
             module.register_buffer(name, kept)
     for path, inputs in channels.depthwise.items():
         module, _ = _owner(model, path)
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv1d | nn.Conv2d):
             module.groups = int(_stays(inputs, gone).sum())
     for module in model.modules():
         _state_widths(module)
@@ -42,7 +42,7 @@ def take_widths(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     multipliers = {
         module: module.out_channels // module.groups
         for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.groups > 1
+        if isinstance(module, nn.Conv1d | nn.Conv2d) and module.groups > 1
     }
     for path, kept in tensors.items():
         module, name = _owner(model, path)
@@ -58,7 +58,7 @@ def take_widths(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def _state_widths(module: nn.Module) -> None:
     """The numbers that a layer prints and checks, taken from its parameters."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
         module.out_channels = module.weight.shape[0]
         module.in_channels = module.weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):

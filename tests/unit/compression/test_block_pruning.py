@@ -15,11 +15,11 @@ from torch import nn
 from edge_agent.runtime import graph as g
 from edge_agent.runtime.blocks import decode_blocks
 from edge_agent.runtime.engine import load_model
-from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import PruningError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.lower.blocks import in_blocks
-from orchestrator.compression.pipeline import compress
+from orchestrator.compression.pipeline import build, compress
 from orchestrator.compression.prune.blocks import (
     LEARNING,
     BlockPruning,
@@ -30,9 +30,11 @@ from orchestrator.compression.prune.blocks import (
 )
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
 from orchestrator.compression.prune.blocks.timing import dense_latencies_us
-from orchestrator.compression.recipe import QuantizedTraining, Recipe
+from orchestrator.compression.quantize.network import quantize_network
+from orchestrator.compression.recipe import QuantizedTraining, Recipe, Rounding
 from orchestrator.datasets import Splits
 from protos import model_pb2 as pb
+from tests.unit.compression.sequence_networks import NETWORKS
 
 Trained = Callable[[str], nn.Module]
 
@@ -108,17 +110,58 @@ def test_zeros_stay_zeros_through_distillation_quantization_and_on_the_device(
         assert evaluate(artifact, digits.choose).accuracy > accuracy(model, digits, preprocessing) - 0.06
 
 
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("transformer", {"blocks.0.attention.query.weight", "blocks.0.mlp.0.weight", "blocks.1.mlp.2.weight"}),
+        ("temporal", {"first.weight", "head.weight"}),
+    ],
+)
+def test_layers_over_tokens_and_over_time_become_sparse_and_stay_so(
+    digits: Splits, preprocessing: Preprocessing, name: str, layers: set[str]
+) -> None:
+    torch.manual_seed(0)
+    network, few = NETWORKS[name]().eval(), digits.train.take(slice(0, 128))
+    by_magnitude = prune_blocks_by_magnitude(network, few, preprocessing=preprocessing, sparsity=0.5)
+    pruning = BlockPruning(sparsity=0.5, learning=replace(LEARNING, batch_size=64))
+    sparse = prune_blocks_and_recover(network, few, pruning, preprocessing=preprocessing)
+    for pruned in (by_magnitude, sparse):
+        assert pruned.sparsity == pytest.approx(0.5, abs=0.1)  # ten outputs leave rows of blocks half filled
+        assert layers <= pruned.masks.keys()
+        for path, mask in pruned.masks.items():
+            weight = pruned.model.get_parameter(path)
+            assert weight.shape == mask.shape
+            assert not weight[~mask].any()
+            assert weight[mask].any()
+    recipe = Recipe(weight_bits=4, rounding=Rounding.NEAREST)
+    quantized = quantize_network(sparse.model, few, recipe, preprocessing=preprocessing)
+    artifact = build(quantized, few, name=name, preprocessing=preprocessing, labels=digits.labels)
+    tensors = pb.Model.FromString(artifact.model).tensors
+    assert layers <= {tensor.name for tensor in tensors if tensor.encoding == pb.BLOCK_SPARSE}
+
+
+def test_what_stays_makes_up_for_what_goes_over_tokens_too(digits: Splits, preprocessing: Preprocessing) -> None:
+    torch.manual_seed(0)
+    network, x = NETWORKS["transformer"]().eval(), images_to_tensor(digits.choose.inputs, preprocessing)
+
+    def error(pruned: nn.Module) -> float:
+        with torch.no_grad():
+            return float((pruned(x) - network(x)).square().mean())
+
+    common = {"preprocessing": preprocessing, "sparsity": 0.4}
+    by_surgery = prune_blocks(network, digits.train, **common)
+    assert error(by_surgery.model) < error(prune_blocks_by_magnitude(network, digits.train, **common).model) / 2
+
+
 def test_measured_latencies_decide_which_layers_give(
     trained: Trained, digits: Splits, preprocessing: Preprocessing
 ) -> None:
     def zeros(latencies: dict[str, float]) -> dict[str, float]:
-        sparse = prune_blocks(
+        sparse = prune_blocks_and_recover(
             trained("residual"),
             digits.train,
+            BlockPruning(sparsity=0.5, block_rows=4, budget=Budget.LATENCY, learning=None),
             preprocessing=preprocessing,
-            sparsity=0.5,
-            block_rows=4,
-            budget=Budget.LATENCY,
             latencies_us=latencies,
         )
         return {name: 1 - float(mask.float().mean()) for name, mask in sparse.masks.items()}

@@ -12,7 +12,7 @@ from torch.nn import functional
 from orchestrator.compression.capture import capture, total_macs, trace
 from orchestrator.compression.checkpoint import load_checkpoint, read_tensors, save_checkpoint
 from orchestrator.compression.data import Preprocessing, images_to_tensor
-from orchestrator.compression.errors import PruningError, WeightError
+from orchestrator.compression.errors import DataError, PruningError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import Importance, Pruning, prune_channels
@@ -24,9 +24,63 @@ from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets import Split, Splits
 from tests.unit.compression.networks import small_network
+from tests.unit.compression.sequence_networks import NETWORKS
 
 Trained = Callable[[str], nn.Module]
 SHAPE = (1, 8, 8)
+
+
+class SqueezeExcite(nn.Module):
+    """As in MobileNetV3; `linear` squeezes to a flat feature map."""
+
+    def __init__(self, *, linear: bool) -> None:
+        super().__init__()
+        self.linear = linear
+        self.expand = nn.Conv2d(1, 16, 3, padding=1)
+        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
+        self.squeeze = nn.Linear(16, 4) if linear else nn.Conv2d(16, 4, 1)
+        self.excite = nn.Linear(4, 16) if linear else nn.Conv2d(4, 16, 1)
+        self.project = nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.hardswish(self.depthwise(functional.relu(self.expand(x))))
+        gate = x.mean(dim=(2, 3), keepdim=not self.linear)
+        gate = functional.hardsigmoid(self.excite(functional.relu(self.squeeze(gate))))
+        x = x * (gate.unflatten(1, (-1, 1, 1)) if self.linear else gate)
+        logits: Tensor = self.head(self.project(x).mean(dim=(2, 3)))
+        return logits
+
+
+class HandWrittenSwish(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for convolution in (self.first, self.second):
+            x = convolution(x)
+            x = x * torch.sigmoid(x)
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
+
+
+class OverTime(nn.Module):
+    """Rows as time; depthwise, then pointwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(8, 16, 3, padding=1)
+        self.norm = nn.BatchNorm1d(16)
+        self.depthwise = nn.Conv1d(16, 32, 3, padding=1, groups=16)
+        self.pointwise = nn.Conv1d(32, 24, 1)
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.depthwise(functional.relu(self.norm(self.first(x.squeeze(1))))))
+        logits: Tensor = self.head(functional.relu(self.pointwise(x)).mean(dim=2))
+        return logits
 
 
 @pytest.mark.parametrize("fraction", [0.8, 0.5, 0.2])
@@ -152,6 +206,53 @@ def test_grouped_convolutions_inputs_and_outputs_keep_their_width() -> None:
     assert not set(channels.of_value[names[2]].tolist()) & channels.fixed
 
 
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_gate_loses_the_channels_of_what_it_gates(linear: bool) -> None:
+    torch.manual_seed(0)
+    network, gone = SqueezeExcite(linear=linear).eval(), [2, 5, 11]
+    graph = trace(network, SHAPE)
+    channels = find_channels(graph)
+    gated = channels.of_value[graph.nodes[0].output]
+    zeroed, x = copy.deepcopy(network), torch.randn(5, *SHAPE)
+    with torch.no_grad():
+        for parameter in (zeroed.depthwise.weight, zeroed.depthwise.bias):
+            parameter[gone] = 0
+        remove_channels(network, channels, {int(gated[channel]) for channel in gone})
+        assert torch.allclose(network(x), zeroed(x), atol=1e-6)
+    widths = (network.expand.out_channels, network.depthwise.groups, len(network.excite.weight))
+    assert widths == (13, 13, 13)
+    assert network.squeeze.weight.shape[1] == network.project.in_channels == 13
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: SqueezeExcite(linear=False), lambda: SqueezeExcite(linear=True), HandWrittenSwish, OverTime]
+)
+def test_products_and_convolutions_over_time_are_pruned_to_their_budget(
+    digits: Splits, preprocessing: Preprocessing, make: Callable[[], nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    network = make().eval()
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.3)
+    before = total_macs(capture(network, SHAPE))
+    assert 0.2 * before < total_macs(capture(pruned, SHAPE)) <= 0.3 * before
+    again = make()
+    take_widths(again, read_tensors(save_checkpoint(pruned)))
+    x = images_to_tensor(digits.choose.inputs[:20], preprocessing)
+    assert torch.equal(again.eval()(x), pruned.eval()(x))
+    for layer, narrow in zip(pruned.modules(), again.modules(), strict=True):
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            assert layer.weight.shape[:2] == (layer.out_channels, layer.in_channels // layer.groups)
+            assert (layer.in_channels, layer.groups) == (narrow.in_channels, narrow.groups)
+
+
+def test_a_softmax_keeps_all_that_it_sums_over() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Softmax(dim=1), nn.Conv2d(8, 6, 1), nn.Flatten(), nn.Linear(216, 10))
+    channels = find_channels(trace(network, SHAPE))
+    names = [node.output for node in trace(network, SHAPE).nodes]
+    assert set(channels.of_value[names[0]].tolist()) <= channels.fixed
+    assert not set(channels.of_value[names[2]].tolist()) & channels.fixed
+
+
 def test_a_layer_used_twice_ties_both_of_its_uses_together() -> None:
     class Shared(nn.Module):
         def __init__(self) -> None:
@@ -189,9 +290,43 @@ def test_impossible_budgets_and_hard_coded_widths_are_refused(digits: Splits, pr
         prune_channels(small_network(), digits.train, preprocessing=preprocessing, macs_fraction=0.0)
     with pytest.raises(PruningError, match="layers keep"):
         prune_channels(small_network(), digits.train, preprocessing=preprocessing, macs_fraction=1e-4)
+    lone = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with pytest.raises(PruningError, match="but the input and the output keep theirs"):
+        prune_channels(lone, digits.train, preprocessing=preprocessing, macs_fraction=0.5)
     with pytest.raises(PruningError, match="does not run with fewer channels"):
         prune_channels(HardCoded(), digits.train, preprocessing=preprocessing, macs_fraction=0.5)
     broken = small_network()
     nn.init.constant_(broken[0].weight, float("inf"))
     with pytest.raises(WeightError, match="not finite"):
         prune_channels(broken, digits.train, preprocessing=preprocessing, macs_fraction=0.5)
+
+
+def test_a_budget_out_of_reach_says_which_operators_keep_which_layers(
+    digits: Splits, preprocessing: Preprocessing
+) -> None:
+    with pytest.raises(PruningError, match=r"bmm_1 \(at .*\) needs all channels of first, second\.") as caught:
+        prune_channels(NETWORKS["temporal"](), digits.train, preprocessing=preprocessing, macs_fraction=0.5)
+    assert "layers keep" not in str(caught.value)
+    with pytest.raises(PruningError, match=r"layers keep 12\.5%.*layer_norm.*all channels of embed, .* 2 more"):
+        prune_channels(NETWORKS["transformer"](), digits.train, preprocessing=preprocessing, macs_fraction=0.1)
+
+
+@pytest.mark.parametrize("label", [-100, -1, 10])
+def test_labels_that_the_network_has_no_output_for_are_refused(
+    digits: Splits, preprocessing: Preprocessing, label: int
+) -> None:
+    split = Split(digits.train.inputs, np.full_like(digits.train.labels, label))
+    with pytest.raises(DataError, match=f"labels are 0 to 9, .*, found {label}"):
+        prune_channels(small_network(), split, preprocessing=preprocessing, macs_fraction=0.5)
+    prune_channels(
+        small_network(), split, preprocessing=preprocessing, macs_fraction=0.5, importance=Importance.ANSWERS
+    )
+
+
+def test_an_importance_that_is_not_finite_is_refused(digits: Splits, preprocessing: Preprocessing) -> None:
+    network = small_network()
+    with torch.no_grad():
+        for index in (3, 6):
+            network[index].weight.fill_(1e38)
+    with pytest.raises(PruningError, match="importance of channels is not finite"):
+        prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.5)

@@ -99,15 +99,13 @@ def prune_blocks_by_magnitude(
 ) -> SparseNetwork:
     """The plain way, to compare with: in each layer the blocks of smallest squares go, and nothing makes up for it."""
     work = _Work(model, split, preprocessing, sparsity, block_rows)
-    masks = {}
-    for name, layer in work.layers.items():
+    for layer in work.layers.values():
         squares = layer.to_rows(layer.node.weight).view(layer.rows_of_blocks, layer.rows, -1, COLUMNS) ** 2
         magnitude_BJ = squares.sum(dim=(1, 3))
         kept = magnitude_BJ.view(-1).argsort()[round(sparsity * layer.blocks) :]
         kept_BJ = torch.zeros(layer.blocks, dtype=torch.bool).index_fill(0, kept, True).view(magnitude_BJ.shape)
-        masks[name] = layer.mask(kept_BJ)
-        work.model.get_parameter(name).mul_(masks[name])
-    return SparseNetwork(work.model, masks)
+        work.store(layer, layer.node.weight * layer.mask(kept_BJ), kept_BJ)
+    return work.sparse
 
 
 class _Work:
@@ -123,6 +121,7 @@ class _Work:
         require_samples(split, what="pruning")
         require_finite_module(model)
         self.model = copy.deepcopy(model).eval()
+        self.sparse = SparseNetwork(self.model, {})
         height, width, channels = split.sample_shape
         self.graph = trace(self.model, (channels, height, width))
         self.layers = {layer.node.weight_name: layer for layer in block_layers(self.graph, block_rows=block_rows)}
@@ -164,19 +163,24 @@ class _Work:
     def make_sparse(self, offers: list[Offer], kept: list[Tensor]) -> SparseNetwork:
         chosen = {offer.layer.node.name: (offer.layer, kept_BJ) for offer, kept_BJ in zip(offers, kept, strict=True)}
         before, now = {self.graph.input: self.samples}, {self.graph.input: self.samples}
-        masks = {}
         for node, finished in zip(self.graph.nodes, ir.last_reads(self.graph), strict=True):
             before[node.output] = node.compute(*(before[name] for name in node.inputs))
             if node.name in chosen:
                 layer, kept_BJ = chosen[node.name]
                 self._fit(layer, kept_BJ, before, now)
-                masks[layer.node.weight_name] = layer.mask(kept_BJ)
             elif isinstance(node, ir.BatchNorm):
                 self._renormalise(node, before[node.inputs[0]], now[node.inputs[0]])
             now[node.output] = node.compute(*(now[name] for name in node.inputs))
             for name in finished:
                 del before[name], now[name]
-        return SparseNetwork(self.model, masks)
+        return self.sparse
+
+    def store(self, layer: BlockLayer, weight: Tensor, kept_BJ: Tensor) -> None:
+        """Weight and mask as the module has them: in the graph, linear layers over tokens are convolutions too."""
+        name = layer.node.weight_name
+        parameter = self.model.get_parameter(name)
+        parameter.copy_(weight.view_as(parameter))
+        self.sparse.masks[name] = layer.mask(kept_BJ).view_as(parameter)
 
     def _fit(self, layer: BlockLayer, kept_BJ: Tensor, before: dict[str, Tensor], now: dict[str, Tensor]) -> None:
         node, name = layer.node, layer.node.inputs[0]
@@ -185,7 +189,7 @@ class _Work:
         fitted = layer.from_rows(refit(layer.to_rows(node.weight), kept_BJ, hessian, cross))
         wanted = node.accumulate(before[name], node.weight, node.bias)
         node.weight = fitted
-        self.model.get_parameter(node.weight_name).copy_(fitted)
+        self.store(layer, fitted, kept_BJ)
         if node.bias_name:
             missing = wanted - node.accumulate(now[name], fitted, node.bias)
             node.bias = node.bias + missing.mean(dim=[axis for axis in range(missing.ndim) if axis != 1])

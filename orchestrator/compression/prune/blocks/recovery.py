@@ -5,6 +5,7 @@ Batch norm stays live; with batch norm folded such training diverges.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class BlockPruning:
     Attributes:
         sparsity: share of the budget that goes; see `prune_blocks`.
         block_rows: outputs of a block, 4, 8 or 16; None chooses by the layer's width.
-        budget: what the share is of; time is that of the engine on this machine.
+        budget: what the share is of; time is that of the engine on this machine unless a device's is passed.
         learning: under the mask; None leaves the network as pruning leaves it.
     """
 
@@ -43,6 +44,7 @@ def prune_blocks_and_recover(
     pruning: BlockPruning,
     *,
     preprocessing: Preprocessing,
+    latencies_us: Mapping[str, float] | None = None,
     teacher: nn.Module | None = None,
     answers: Tensor | None = None,
     extra: Split | None = None,
@@ -50,7 +52,7 @@ def prune_blocks_and_recover(
 ) -> SparseNetwork:
     """Return a sparse copy of `model`, trained back on `split` under `teacher`, or under `model` itself.
 
-    `answers` and `extra` are those of `distill`.
+    `latencies_us` are those of `prune_blocks`, `answers` and `extra` those of `distill`.
 
     Raises:
         PruningError, CaptureError, WeightError, DataError, TrainingError: see `prune_blocks` and `distill`.
@@ -62,6 +64,7 @@ def prune_blocks_and_recover(
         sparsity=pruning.sparsity,
         block_rows=pruning.block_rows,
         budget=pruning.budget,
+        latencies_us=latencies_us,
     )
     if pruning.learning is not None:
         with held(sparse.model, sparse.masks):  # weights that are masked stay exactly 0
