@@ -13,6 +13,7 @@ from edge_agent.runtime.interface import Engine
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing, images_to_tensor, require_samples
 from orchestrator.compression.errors import DataError
+from orchestrator.compression.modes import evaluation_mode
 from orchestrator.datasets.splits import Split
 
 _BATCH = 256
@@ -70,15 +71,11 @@ def predict_logits(network: nn.Module, inputs: npt.NDArray[np.uint8], preprocess
     Raises:
         DataError: the network does not take these images, or answers something else.
     """
-    was_training = network.training
-    network.eval()
-    try:
+    with evaluation_mode(network):
         batches = [
             _answered(network, images_to_tensor(inputs[start : start + _BATCH], preprocessing))
             for start in range(0, len(inputs), _BATCH)
         ]
-    finally:
-        network.train(was_training)
     return torch.cat(batches)
 
 

@@ -23,7 +23,8 @@ class ConstantValue:
     name: str
 
 
-Value = ConstantValue | View | tuple[View, ...]
+Part = ConstantValue | View
+Value = Part | tuple[Part, ...]
 
 
 class Call:
@@ -51,8 +52,9 @@ class Call:
 
     @property
     def shape(self) -> Shape:
-        """torch's shape of the result, batch included."""
+        """torch's shape of the result, the first if there are several, batch included."""
         value = self.node.meta.get("val")
+        value = value[0] if isinstance(value, tuple) else value
         if not isinstance(value, Tensor):
             self.refuse("does not make one tensor")
         return tuple(int(size) for size in value.shape)

@@ -59,8 +59,10 @@ class Emitter:
         The pixels, all other dimensions, keep the order in which they are stored.
         """
         channels = view.shape[axis]
-        others = view.by_storage(other for other in range(len(view.dims)) if other != axis)
         shape = self.shapes[view.name]
+        if len(shape) == 3 and view.dims[axis] == ((shape[0], 1),):
+            return view, view.name
+        others = view.by_storage(other for other in range(len(view.dims)) if other != axis)
         if is_run(run_of(view, [*others, axis])):
             if shape[0] == channels:
                 return view, view.name

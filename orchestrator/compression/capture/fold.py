@@ -1,22 +1,22 @@
 """Rewrites of the float graph that change nothing but the number of operators.
 
 Batch norm goes into the convolution or linear layer before it; where there is none (a pre-activation network), it
-becomes a depthwise 1 x 1 convolution. Clamps go into the operator before them. Both only where nobody else reads what
-lies between. A choice of channels becomes a choice of rows of the layer before it, so that queries, keys and values
-that came from one layer have one each; a constant factor goes into the layer that makes its input. What does not reach
-the output is dropped.
+becomes a depthwise 1 x 1 convolution, and of a flat feature map it goes into the linear layer after it. Clamps go into
+the operator before them. All only where nobody else reads what lies between. A choice of channels becomes a choice of
+rows of the layer before it, so that queries, keys and values that came from one layer have one each; a constant factor
+goes into the layer that makes its input. What does not reach the output is dropped.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from orchestrator.compression.capture import ir
-from orchestrator.compression.errors import CaptureError
 
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
@@ -32,13 +32,13 @@ def fold_batch_norms(graph: ir.FloatGraph) -> None:
             before.bias = before.bias * norm.scale + norm.shift
             _bypass(graph, norm)
         elif len(graph.shapes[norm.output]) == 3:
-            graph.nodes[graph.nodes.index(norm)] = _as_convolution(norm)
+            _replace(graph, norm, [_as_convolution(norm)])
+        elif _is_private(graph, norm.output) and isinstance(after := graph.readers(norm.output)[0], ir.Linear):
+            after.bias = after.bias + after.weight @ norm.shift
+            after.weight = after.weight * norm.scale
+            _bypass(graph, norm)
         else:
-            raise CaptureError(
-                "batch norm of a flat feature map must directly follow a linear layer",
-                operation="aten.batch_norm.default",
-                source=norm.source,
-            )
+            _replace(graph, norm, _as_product_and_sum(graph, norm))
 
 
 def fold_selections(graph: ir.FloatGraph) -> None:
@@ -133,6 +133,24 @@ def _picking(graph: ir.FloatGraph, selection: ir.Select) -> ir.Weighted:
 def _bypass(graph: ir.FloatGraph, node: ir.Node) -> None:
     graph.nodes.remove(node)
     ir.rename_reads(graph, {node.output: node.inputs[0]})
+
+
+def _replace(graph: ir.FloatGraph, node: ir.Node, new: Sequence[ir.Node]) -> None:
+    index = graph.nodes.index(node)
+    graph.nodes[index : index + 1] = new
+
+
+def _as_product_and_sum(graph: ir.FloatGraph, norm: ir.BatchNorm) -> list[ir.Node]:
+    """Of a flat feature map, with constants."""
+    scale, scaled, shift = (f"{norm.name}.{what}" for what in ("scale", "scaled", "shift"))
+    graph.shapes |= dict.fromkeys((scale, scaled, shift), graph.shapes[norm.output])
+    place: dict[str, Any] = {"source": norm.source}
+    return [
+        ir.Constant(name=scale, inputs=[], output=scale, value=norm.scale[None], **place),
+        ir.Multiply(name=scaled, inputs=[*norm.inputs, scale], output=scaled, **place),
+        ir.Constant(name=shift, inputs=[], output=shift, value=norm.shift[None], **place),
+        ir.Add(name=norm.name, inputs=[scaled, shift], output=norm.output, **place),
+    ]
 
 
 def _as_convolution(norm: ir.BatchNorm) -> ir.Conv:

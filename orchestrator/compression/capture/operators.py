@@ -53,7 +53,7 @@ def _conv(call: Call) -> View:
 
 
 def _batch_norm(call: Call) -> View:
-    call.require(not call["training"], "computes statistics of the batch; use running statistics")
+    call.require(not call.arguments.get("training"), "computes statistics of the batch; use running statistics")
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     if mean is None or variance is None:
         call.refuse("has no running statistics (track_running_stats=False)")
@@ -71,6 +71,11 @@ def _batch_norm(call: Call) -> View:
     )
 
 
+def _functional_batch_norm(call: Call) -> tuple[View, ...]:
+    """After functionalization: returns batch statistics too, empty ones."""
+    return (_batch_norm(call),)
+
+
 def _max_pool(call: Call) -> View:
     call.require(set(call["dilation"]) <= {1}, f"has dilation {call['dilation']}; only 1 is supported")
     return call.emit_image(ir.MaxPool, [call.image()], **_window(call))
@@ -85,6 +90,14 @@ def _average_pool(call: Call) -> View:
 
 
 def _adaptive_average_pool(call: Call) -> View:
+    return _adaptive_pool(call, ir.AveragePool)
+
+
+def _adaptive_max_pool(call: Call) -> tuple[View, ...]:
+    return (_adaptive_pool(call, ir.MaxPool),)  # torch gives the places of the maxima too
+
+
+def _adaptive_pool(call: Call, kind: type[ir.AveragePool] | type[ir.MaxPool]) -> View:
     source = call.image()
     _, height, width = call.emitter.shapes[source]
     out_h, out_w = call.shape[-2:] if len(call.shape) == 4 else (1, call.shape[-1])
@@ -93,7 +106,7 @@ def _adaptive_average_pool(call: Call) -> View:
         f"cannot divide {height} x {width} into {out_h} x {out_w} equal windows",
     )
     kernel = (height // out_h, width // out_w)
-    return call.emit_image(ir.AveragePool, [source], kernel=kernel, stride=kernel, padding=(0, 0, 0, 0))
+    return call.emit_image(kind, [source], kernel=kernel, stride=kernel, padding=(0, 0, 0, 0))
 
 
 def _clamp(call: Call) -> View:
@@ -165,12 +178,15 @@ OPERATORS: dict[str, Operation] = {
     "aten.conv1d.default": _conv,
     "aten.conv1d.padding": _conv,
     "aten.batch_norm.default": _batch_norm,
+    "aten._native_batch_norm_legit_no_training.default": _functional_batch_norm,
     "aten.max_pool2d.default": _max_pool,
     "aten.max_pool1d.default": _max_pool,
     "aten.avg_pool2d.default": _average_pool,
     "aten.avg_pool1d.default": _average_pool,
     "aten.adaptive_avg_pool2d.default": _adaptive_average_pool,
     "aten.adaptive_avg_pool1d.default": _adaptive_average_pool,
+    "aten.adaptive_max_pool2d.default": _adaptive_max_pool,
+    "aten.adaptive_max_pool1d.default": _adaptive_max_pool,
     "aten.relu.default": _fixed_clamp(0.0, math.inf),
     "aten.relu_.default": _fixed_clamp(0.0, math.inf),
     "aten.relu6.default": _fixed_clamp(0.0, 6.0),
@@ -183,12 +199,20 @@ OPERATORS: dict[str, Operation] = {
     **{f"aten.{name}{suffix}.default": _elementwise for name in _ELEMENTWISE for suffix in ("", "_")},
 }
 
+_PART = "it overwrites part of a feature map in place; compute the parts apart and concatenate them"
+
 HINTS = {
     "aten.log_softmax.int": "return the logits instead; the class with the largest one is the same",
     "aten.group_norm.default": "use batch norm, which disappears into the layer before it, or layer norm over channels",
     "aten.instance_norm.default": "use batch norm, which disappears into the layer before it",
     "aten.rms_norm.default": "use layer norm",
     "aten.einsum.default": "write it as a matrix product (a @ b)",
+    "aten.native_dropout.default": "it drops values at random in evaluation too; pass training=self.training",
+    "aten._native_batch_norm_legit.no_stats": "it has no running statistics (track_running_stats=False)",
+    "aten.slice_scatter.default": _PART,
+    "aten.select_scatter.default": _PART,
+    "aten.copy.default": _PART,
+    "aten.index_put.default": _PART,
     "aten.pad.default": "give the padding to the convolution",
     "aten.lstm.input": "recurrent layers have no operator yet",
     "aten.gru.input": "recurrent layers have no operator yet",

@@ -14,8 +14,9 @@ import torch
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.capture.call import Call, Value
+from orchestrator.compression.capture.emitter import BATCH
 from orchestrator.compression.capture.sequence_operators import in_order, linear_over, over_last
-from orchestrator.compression.capture.views import Shape, View, is_run, run_of
+from orchestrator.compression.capture.views import Shape, View, is_run, merged, run_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,19 @@ def _matmul(call: Call) -> View:
         zeros = torch.zeros(weight.shape[1], dtype=torch.float64)
         return linear_over(call, call.view(first), {"weight": weight.T.clone(), "bias": zeros})
     return multiply_matrices(call, call.view(first), call.view(second), 1.0)
+
+
+def _batched_matmul(call: Call) -> View:
+    """Samples alone, or samples and heads as one dimension, which is how torch's own attention multiplies."""
+    a, b = (call.view(operand) for operand in call.node.args[:2])
+    if all(call.emitter.has_samples_first(view) for view in (a, b)):
+        return multiply_matrices(call, a, b, 1.0)
+    apart = [view.reshape((BATCH, view.shape[0] // BATCH, *view.shape[1:])) for view in (a, b)]
+    if apart[0] is None or apart[1] is None:
+        call.refuse("does not keep samples apart")
+    product = multiply_matrices(call, apart[0], apart[1], 1.0)
+    samples, heads, *matrix = product.dims
+    return View(product.name, (merged([*samples, *heads]), *matrix))
 
 
 def multiply_matrices(call: Call, a: View, b: View, factor: float) -> View:
@@ -98,6 +112,6 @@ def _attention(call: Call) -> View:
 
 PRODUCT_OPERATORS: dict[str, Callable[[Call], Value]] = {
     "aten.matmul.default": _matmul,
-    "aten.bmm.default": _matmul,
+    "aten.bmm.default": _batched_matmul,
     "aten.scaled_dot_product_attention.default": _attention,
 }

@@ -26,7 +26,7 @@ def _linear(call: Call) -> View:
 def linear_over(call: Call, view: View, weights: dict[str, Any]) -> View:
     """Over the last dimension: of every pixel a pointwise convolution, of a flat feature map a linear layer."""
     outputs = weights["weight"].shape[0]
-    if len(view.dims) == 2:
+    if len(view.dims) == 2 and call.emitter.has_samples_first(view):
         name = call.emit(ir.Linear, [call.emitter.flat(view)], (outputs,), **weights)
         return call.emitter.standard(name)
     last = len(view.dims) - 1
@@ -53,6 +53,27 @@ def _add(call: Call) -> View:
     return _combine(call, ir.Add)
 
 
+def _subtract(call: Call) -> View:
+    return _difference(call, call["self"], call["other"])
+
+
+def _subtract_from(call: Call) -> View:
+    return _difference(call, call["other"], call["self"])
+
+
+def _difference(call: Call, first: Any, second: Any) -> View:
+    """A sum with the negative of what is taken away."""
+    call.require(call["alpha"] == 1, f"scales what it subtracts by {call['alpha']}")
+    constant = call.constant_of(second)
+    if constant is not None:
+        return _with_constant(call, ir.Add, call.view(first), -constant)
+    negated = _with_number(call, ir.Multiply, call.view(second), -1.0)
+    constant = call.constant_of(first)
+    if constant is not None:
+        return _with_constant(call, ir.Add, negated, constant)
+    return _of_two(call, ir.Add, call.view(first), negated)
+
+
 def _multiply(call: Call) -> View:
     return _combine(call, ir.Multiply)
 
@@ -70,7 +91,10 @@ def _combine(call: Call, kind: type[ir.Add] | type[ir.Multiply]) -> View:
         constant = call.constant_of(other)
         if constant is not None:
             return _with_constant(call, kind, call.view(operand), constant)
-    a, b = call.view(first), call.view(second)
+    return _of_two(call, kind, call.view(first), call.view(second))
+
+
+def _of_two(call: Call, kind: type[ir.Add] | type[ir.Multiply], a: View, b: View) -> View:
     if a.shape != b.shape:
         return _for_each_channel(call, kind, a, b)
     if a.dims == b.dims:
@@ -150,7 +174,7 @@ def _softmax(call: Call) -> View:
 
 def over_last(call: Call, view: View, axis: int, kind: Callable[..., ir.Node], fields: dict[str, Any]) -> View:
     call.require(axis != 0, "mixes samples")
-    if len(view.dims) == 2:
+    if len(view.dims) == 2 and call.emitter.has_samples_first(view):
         name = call.emitter.flat(view)
         return call.emitter.standard(call.emit(kind, [name], call.emitter.shapes[name], **fields))
     view, _ = call.emitter.channels_last(view, axis)
@@ -232,6 +256,9 @@ SEQUENCE_OPERATORS: dict[str, Callable[[Call], Value]] = {
     "aten.linear.default": _linear,
     "aten.add.Tensor": _add,
     "aten.add_.Tensor": _add,
+    "aten.sub.Tensor": _subtract,
+    "aten.sub_.Tensor": _subtract,
+    "aten.rsub.Scalar": _subtract_from,
     "aten.mul.Tensor": _multiply,
     "aten.mul_.Tensor": _multiply,
     "aten.div.Tensor": _divide,

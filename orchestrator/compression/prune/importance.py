@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
 from orchestrator.compression.errors import DataError, PruningError
+from orchestrator.compression.modes import evaluation_mode
 from orchestrator.compression.prune.dependencies import Channels
 from orchestrator.datasets.splits import Split
 
@@ -62,9 +63,7 @@ def channel_importance(
     total = np.zeros(size)
     order = np.random.default_rng(seed).permutation(len(split))[: BATCH_SIZE * BATCHES]
     generator = torch.Generator().manual_seed(seed)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for indices in np.array_split(order, max(len(order) // BATCH_SIZE, 1)):
             logits = model(images_to_tensor(split.inputs[indices], preprocessing))
             if importance is Importance.LABELS:
@@ -77,8 +76,6 @@ def channel_importance(
                 term = (weight.detach() * gradient).transpose(0, use.dim).flatten(1).sum(dim=1)
                 np.add.at(change, use.ids, term.numpy())
             total += change**2
-    finally:
-        model.train(was_training)
     if not np.isfinite(total).all():
         raise PruningError("the importance of channels is not finite: the network's answers or gradients overflow")
     return [float(value) for value in total]

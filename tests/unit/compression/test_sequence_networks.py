@@ -20,7 +20,7 @@ from orchestrator.compression.capture.views import View, contiguous, is_run, run
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
 from orchestrator.compression.errors import CaptureError, QuantizationError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
-from orchestrator.compression.pipeline import build
+from orchestrator.compression.pipeline import build, compress
 from orchestrator.compression.prune import prune_channels
 from orchestrator.compression.qat import train_quantized
 from orchestrator.compression.quantize import QuantizedGraph
@@ -49,6 +49,93 @@ def test_capturing_changes_nothing_that_is_computed(name: str) -> None:
         wanted = copy.deepcopy(network).double()(x)
     assert float(wanted.std()) > 0.01
     assert torch.allclose(graph.run(x), wanted, rtol=0, atol=1e-12)
+
+
+class StockAttention(nn.Module):
+    """torch's own attention of patches among themselves, then of patches to other, smaller ones."""
+
+    def __init__(self, *, heads: int, batch_first: bool, need_weights: bool) -> None:
+        super().__init__()
+        self.embed, self.fine = nn.Conv2d(1, 16, 2, 2), nn.Conv2d(1, 8, 1)
+        self.norm = nn.LayerNorm(16)
+        options = {"batch_first": batch_first, "dropout": 0.1}
+        self.among = nn.MultiheadAttention(16, heads, **options)
+        self.across = nn.MultiheadAttention(16, heads, kdim=8, vdim=8, **options)
+        self.head = nn.Linear(16, 10)
+        self.batch_first, self.need_weights = batch_first, need_weights
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = (0, 2, 1) if self.batch_first else (2, 0, 1)
+        x, fine = (part(x).flatten(2).permute(axes) for part in (self.embed, self.fine))
+        y = self.norm(x)
+        x = x + self.among(y, y, y, need_weights=self.need_weights)[0]
+        x = x + self.across(x, fine, fine, need_weights=self.need_weights)[0]
+        return self.head((x if self.batch_first else x.transpose(0, 1)).mean(dim=1))
+
+
+class StockEncoder(nn.Module):
+    def __init__(self, *, batch_first: bool, norm_first: bool, activation: str = "gelu") -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(1, 16, 2, 2)
+        self.position = nn.Parameter(0.1 * torch.randn(1, 16, 16))
+        layer = nn.TransformerEncoderLayer(
+            16, 4, 32, batch_first=batch_first, norm_first=norm_first, activation=activation
+        )
+        self.encoder = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(16), enable_nested_tensor=False)
+        self.head = nn.Linear(16, 10)
+        self.batch_first = batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2) + self.position
+        x = self.encoder(x) if self.batch_first else self.encoder(x.transpose(0, 1)).transpose(0, 1)
+        return self.head(x.mean(dim=1))
+
+
+def captured_exactly(network: nn.Module) -> bool:
+    network = network.eval().double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        x = torch.randn(3, 1, 8, 8, dtype=torch.float64)
+        wanted = network(x)
+    graph = capture(network.float(), (1, 8, 8))
+    return torch.allclose(graph.run(x), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("heads", [1, 2, 16])
+def test_torchs_own_attention_is_captured(heads: int, batch_first: bool, need_weights: bool) -> None:
+    torch.manual_seed(3)
+    assert captured_exactly(StockAttention(heads=heads, batch_first=batch_first, need_weights=need_weights))
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_torchs_own_encoder_is_captured(batch_first: bool, norm_first: bool) -> None:
+    torch.manual_seed(3)
+    network = StockEncoder(batch_first=batch_first, norm_first=norm_first)
+    assert captured_exactly(network)
+    with torch.no_grad():  # in which torch itself computes it in another way
+        capture(network, (1, 8, 8))
+
+
+def test_torchs_own_encoder_runs_on_every_path_as_it_was_simulated(
+    digits: Splits, preprocessing: Preprocessing
+) -> None:
+    torch.manual_seed(3)
+    network = StockEncoder(batch_first=True, norm_first=False, activation="relu").eval()
+    inputs = digits.certify.inputs[:100]
+    artifact = compress(network, digits, Recipe(), name="encoder", max_accuracy_drop=None)
+    simulated = quantize_network(network, digits.calibrate, Recipe(), preprocessing=preprocessing)
+    outputs = simulated.run(images_to_tensor(inputs, preprocessing))
+    for path in available_paths():
+        raw = artifact.load(path=path).infer_batch(inputs.tobytes(), raw=True)
+        assert np.array_equal(np.frombuffer(raw, np.int8).reshape(100, -1), outputs.numpy()), path
+    with torch.no_grad():
+        wanted = network(images_to_tensor(inputs, preprocessing))
+    real = simulated.grids[simulated.graph.output].dequantize(outputs)
+    assert float((real - wanted).abs().mean()) < 0.1 * float(wanted.std())
 
 
 @pytest.mark.parametrize("scheme", list(Scheme))
