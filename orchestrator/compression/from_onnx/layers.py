@@ -33,6 +33,10 @@ class Made:
     layer: nn.Module | None = None
 
 
+def plain(compute: Callable[..., Any]) -> Callable[[OnnxNode, Known, int], Made]:
+    return lambda node, known, opset: Made(compute, node.inputs)
+
+
 def conv(node: OnnxNode, known: Known, _: int) -> Made:
     weight, bias = _weight(node, known, 1), _optional(node, known, 2)
     if weight.ndim not in (3, 4):

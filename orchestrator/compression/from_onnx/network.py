@@ -24,6 +24,8 @@ from orchestrator.onnx.reader import MAX_FILE_BYTES, Array, OnnxGraph, OnnxNode,
 MAX_FEATURE_MAP_ELEMENTS = 1 << 26
 """Of one sample; a file of a few bytes can ask for any size."""
 
+_SAMPLES = (2, 3)
+"""Numbers of samples for which shapes are compared."""
 
 _NODE_ERRORS = (RuntimeError, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
 """What torch and numpy raise for shapes, axes and numbers that make no sense together."""
@@ -71,23 +73,26 @@ class OnnxNetwork(nn.Module):
             for name in step.node.inputs:
                 self._keep_constant(name)
         if self.input_shape:
-            self._check_sizes(self.input_shape)
+            self._check_samples(self.input_shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._run(x, lambda node, value: None)
+        return self._run(x, lambda name, value: None)
 
-    def _run(self, x: Tensor, look: Callable[[OnnxNode, Any], None]) -> Tensor:
-        values: dict[str, Any] = {name: array for name, array in self._arrays.items() if array.dtype.kind in "iu"}
+    def _run(self, x: Tensor, look: Callable[[str, Any], None]) -> Tensor:
+        values: dict[str, Any] = {name: array for name, array in self._arrays.items() if array.dtype.kind in "iub"}
         values |= {name: getattr(self, buffer) for name, buffer in self._buffer_names.items()}
         values[self.input] = x
         for step in self._steps:
             try:
                 inputs = [values.get(name) for name in step.node.inputs]
                 value = step.compute(self.layers[step.layer], *inputs) if step.layer else step.compute(*inputs)
-                look(step.node, value)
+                parts = value if isinstance(value, tuple) else (value,)
+                for name, part in zip(step.node.outputs, parts, strict=True):
+                    look(name, part)
+                    if name:  # what is left out of a node's inputs has no name either
+                        values[name] = part
             except _NODE_ERRORS as error:
                 raise step.node.refuse(_first_line(error)) from error
-            values[step.node.outputs[0]] = value
         result = values[self.output]
         if not isinstance(result, Tensor):
             raise OnnxError("the ONNX graph's output does not depend on its input")
@@ -108,15 +113,17 @@ class OnnxNetwork(nn.Module):
             return None
         if node.operation not in OPERATORS:
             raise node.refuse(f"is not supported; known are {', '.join(sorted(OPERATORS))}")
-        if any(name and name != graph.output and _is_read(graph, name) for name in node.outputs[1:]):
+        outputs = node.outputs if node.operation == "Split" else node.outputs[:1]
+        if any(name and (name == graph.output or _is_read(graph, name)) for name in node.outputs[len(outputs) :]):
             raise node.refuse("only its first output may be used")
         made = OPERATORS[node.operation](node, known, graph.opset)
-        read = OnnxNode(node.name, node.operation, made.inputs, node.outputs, {})
+        read = OnnxNode(node.name, node.operation, made.inputs, outputs, {})
+        compute = _placed(node, made.compute)
         if made.layer is None:
-            return _Step(read, made.compute)
+            return _Step(read, compute)
         name = self._layer_name(node.name)
         self.layers[name] = made.layer
-        return _Step(read, made.compute, name)
+        return _Step(read, compute, name)
 
     def _layer_name(self, name: str) -> str:
         name = re.sub(r"\W", "_", name.strip("/")) or "layer"
@@ -131,15 +138,48 @@ class OnnxNetwork(nn.Module):
             self.register_buffer(buffer, torch.from_numpy(np.array(array, np.float32)))
             self._buffer_names[name] = buffer
 
-    def _check_sizes(self, shape: tuple[int, ...]) -> None:
-        """Compute the shapes of one sample's feature maps, without memory for them."""
+    def _check_samples(self, shape: tuple[int, ...]) -> None:
+        """Refuse a node that mixes samples or drops some; theirs is the axis whose size follows their number."""
+        few, many = (self._shapes(samples, shape) for samples in _SAMPLES)
+        of_samples = {self.input}
+        for step in self._steps:
+            for name in step.node.outputs:
+                sizes = list(zip(few.get(name, ()), many.get(name, ()), strict=True))
+                differing = [pair for pair in sizes if pair[0] != pair[1]]
+                if not differing and (of_samples.isdisjoint(step.node.inputs) or name not in few):
+                    continue
+                if differing != [_SAMPLES]:
+                    raise step.node.refuse("does not keep samples apart")
+                if name == self.output and sizes[0] != _SAMPLES:
+                    raise step.node.refuse("makes the output, but samples are not its first axis")
+                of_samples.add(name)
+
+    def _shapes(self, samples: int, shape: tuple[int, ...]) -> dict[str, torch.Size]:
+        """Of every feature map, without memory for them."""
+        shapes: dict[str, torch.Size] = {}
+
+        def look(name: str, value: Any) -> None:
+            if not isinstance(value, Tensor):
+                return
+            shapes[name] = value.shape
+            elements = value.numel() // samples
+            if elements > MAX_FEATURE_MAP_ELEMENTS:
+                raise ValueError(f"makes {elements} elements of a sample, more than {MAX_FEATURE_MAP_ELEMENTS}")
+
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            self.eval()._run(torch.empty(1, *shape), _require_bounded)
+            self.eval()._run(torch.empty(samples, *shape), look)
+        return shapes
 
 
-def _require_bounded(node: OnnxNode, value: Any) -> None:
-    if isinstance(value, Tensor) and value.numel() > MAX_FEATURE_MAP_ELEMENTS:
-        raise ValueError(f"makes {value.numel()} elements of a sample, more than {MAX_FEATURE_MAP_ELEMENTS}")
+def _placed(node: OnnxNode, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """`compute` in a frame named after the node: by frames of `forward` a capture says where operations come from."""
+
+    def call(*values: Any) -> Any:
+        return compute(*values)
+
+    place = f"ONNX node {node.name!r} ({node.operation})".replace('"', "'")
+    call.__code__ = call.__code__.replace(co_filename=place, co_name="forward", co_firstlineno=0)
+    return call
 
 
 def _with_biases(graph: OnnxGraph) -> tuple[OnnxNode, ...]:

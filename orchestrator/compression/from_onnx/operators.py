@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,13 +12,30 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from orchestrator.compression.from_onnx import layers
+from orchestrator.compression.from_onnx import layers, shapes
 from orchestrator.compression.from_onnx.layers import Known, Made
+from orchestrator.compression.from_onnx.views import VIEW_OPERATORS
 from orchestrator.onnx.reader import Array, OnnxNode
 
 
-def _plain(compute: Callable[..., Any]) -> Callable[[OnnxNode, Known, int], Made]:
-    return lambda node, known, opset: Made(compute, node.inputs)
+def _arithmetic(compute: Callable[[Any, Any], Any], of_sizes: Callable[..., Array]) -> Callable[..., Made]:
+    """On feature maps, on the sizes that exporters compute in the graph, or on a map and a number made of sizes."""
+
+    def either(a: Any, b: Any) -> Any:
+        if isinstance(a, Tensor) or isinstance(b, Tensor):
+            return compute(*(x if isinstance(x, Tensor) else x.item() for x in (a, b)))
+        return shapes.of_sizes(of_sizes, a, b)
+
+    return layers.plain(either)
+
+
+def _only_sizes(compute: Callable[..., Array]) -> Callable[..., Made]:
+    def of_sizes(*xs: Any) -> Array:
+        if any(isinstance(x, Tensor) for x in xs):
+            raise ValueError("is known for the sizes of feature maps only")
+        return shapes.of_sizes(compute, *xs)
+
+    return layers.plain(of_sizes)
 
 
 def _clip(node: OnnxNode, known: Known, _: int) -> Made:
@@ -80,58 +98,35 @@ def _global_average(x: Tensor) -> Tensor:
     return x.mean(dim=tuple(range(2, x.ndim)), keepdim=True)
 
 
-def _reduce_mean(node: OnnxNode, known: Known, _: int) -> Made:
+def _reduce(node: OnnxNode, known: Known, _: int) -> Made:
+    """The mean, or the sum as the mean times how many there are, which devices have an operator for."""
     given: Any = known[1] if len(node.inputs) > 1 else node.attributes.get("axes")
     if given is None:
-        raise node.refuse("averages over all axes, samples among them")
+        raise node.refuse("reduces all axes, samples among them")
     axes, keep = tuple(int(axis) for axis in given), bool(node.attributes.get("keepdims", 1))
-    return Made(lambda x: x.mean(dim=axes, keepdim=keep), node.inputs[:1])
 
-
-def _flatten(node: OnnxNode, known: Known, _: int) -> Made:
-    if node.attributes.get("axis", 1) != 1:
-        raise node.refuse("flattens samples together")
-    return Made(lambda x: torch.flatten(x, 1), node.inputs)
-
-
-def _reshape(x: Tensor, shape: Array) -> Tensor:
-    """The first size is the number of samples, whatever the exporter's own batch was."""
-    wanted = [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)]
-    return x.reshape(x.shape[0], *wanted[1:])
-
-
-def _transpose(node: OnnxNode, known: Known, _: int) -> Made:
-    perm: Any = node.attributes.get("perm")
-    if perm is None or perm[0] != 0:
-        raise node.refuse("moves the axis of samples")
-    return Made(lambda x: x.permute(perm), node.inputs)
-
-
-def _axes_of(node: OnnxNode, known: Known) -> tuple[int, ...]:
-    given: Any = known[1] if len(node.inputs) > 1 else node.attributes.get("axes", ())
-    if given is None or len(given) == 0:
-        raise node.refuse("does not say which axes")
-    return tuple(int(axis) for axis in given)
-
-
-def _squeeze(node: OnnxNode, known: Known, _: int) -> Made:
-    axes = _axes_of(node, known)
-    if 0 in axes:
-        raise node.refuse("removes the axis of samples")
-    return Made(lambda x: torch.squeeze(x, axes), node.inputs[:1])
-
-
-def _unsqueeze(node: OnnxNode, known: Known, _: int) -> Made:
-    axes = _axes_of(node, known)
-
-    def compute(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return np.expand_dims(x, axes)
-        for axis in sorted(axes):
-            x = x.unsqueeze(axis)
-        return x
+    def compute(x: Tensor) -> Tensor:
+        mean = x.mean(dim=axes, keepdim=keep)
+        return mean * math.prod(x.shape[axis] for axis in axes) if node.operation == "ReduceSum" else mean
 
     return Made(compute, node.inputs[:1])
+
+
+def _power(node: OnnxNode, known: Known, _: int) -> Made:
+    exponent = _number(node, known, 1, "exponent")
+    if exponent is None:
+        raise node.refuse("its exponent is not finite")
+
+    def compute(x: Any) -> Any:
+        if isinstance(x, Tensor):
+            return torch.square(x) if exponent == 2 else torch.pow(x, exponent)
+        return np.asarray(x**exponent)
+
+    return Made(compute, node.inputs[:1])
+
+
+def _root(x: Any) -> Any:
+    return torch.sqrt(x) if isinstance(x, Tensor) else np.asarray(np.sqrt(x))
 
 
 def _softmax(node: OnnxNode, known: Known, opset: int) -> Made:
@@ -145,35 +140,15 @@ def _softmax(node: OnnxNode, known: Known, opset: int) -> Made:
     return Made(compute, node.inputs)
 
 
-def _concat(node: OnnxNode, known: Known, _: int) -> Made:
-    axis: Any = node.attributes.get("axis", 1)
-
-    def compute(*xs: Any) -> Any:
-        if isinstance(xs[0], Tensor):
-            return torch.cat(xs, axis)
-        return np.concatenate(xs, axis)
-
-    return Made(compute, node.inputs)
-
-
-def _gather(node: OnnxNode, known: Known, _: int) -> Made:
-    axis: Any = node.attributes.get("axis", 0)
-
-    def compute(x: Any, indices: Array) -> Any:
-        if not isinstance(x, Tensor):
-            return np.take(x, indices, axis)
-        if indices.ndim > 1:
-            raise ValueError("gathers by a table of indices")
-        if indices.ndim == 0:
-            return x.select(axis, int(indices))
-        return x.index_select(axis, torch.from_numpy(np.asarray(indices, np.int64)))
-
-    return Made(compute, node.inputs)
+def _constant_of_shape(node: OnnxNode, known: Known, _: int) -> Made:
+    return Made(lambda shape: shapes.constant_of_shape(node, shape), node.inputs)
 
 
 def _cast(node: OnnxNode, known: Known, _: int) -> Made:
     def compute(x: Any) -> Any:
-        if isinstance(x, Tensor) and node.attributes.get("to") != 1:
+        if not isinstance(x, Tensor):
+            return shapes.cast(node, x)
+        if node.attributes.get("to") != 1:
             raise ValueError("casts a feature map to what is not float32")
         return x
 
@@ -212,37 +187,38 @@ OPERATORS: dict[str, Callable[[OnnxNode, Known, int], Made]] = {
     "MatMul": layers.matmul,
     "BatchNormalization": layers.batch_norm,
     "LayerNormalization": layers.layer_norm,
-    "Add": _plain(torch.add),
-    "Sub": _plain(torch.sub),
-    "Mul": _plain(torch.mul),
-    "Div": _plain(torch.div),
-    "Concat": _concat,
+    **VIEW_OPERATORS,
+    "Add": _arithmetic(operator.add, np.add),
+    "Sub": _arithmetic(operator.sub, np.subtract),
+    "Mul": _arithmetic(operator.mul, np.multiply),
+    "Div": _arithmetic(operator.truediv, shapes.divide),
+    "Pow": _power,
+    "Sqrt": layers.plain(_root),
+    "Mod": _only_sizes(np.mod),
+    "Equal": _only_sizes(np.equal),
+    "Where": _only_sizes(np.where),
+    "ConstantOfShape": _constant_of_shape,
     "MaxPool": _max_pool,
     "AveragePool": _average_pool,
-    "GlobalAveragePool": _plain(_global_average),
-    "ReduceMean": _reduce_mean,
-    "Flatten": _flatten,
-    "Reshape": _plain(_reshape),
-    "Transpose": _transpose,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
+    "GlobalAveragePool": layers.plain(_global_average),
+    "ReduceMean": _reduce,
+    "ReduceSum": _reduce,
     "Softmax": _softmax,
-    "Shape": _plain(lambda x: np.array(x.shape, np.int64)),
-    "Gather": _gather,
+    "Shape": layers.plain(lambda x: np.array(x.shape, np.int64)),
     "Cast": _cast,
     "Clip": _clip,
-    "Relu": _plain(torch.relu),
+    "Relu": layers.plain(torch.relu),
     "LeakyRelu": _leaky_relu,
     "Elu": _elu,
-    "Sigmoid": _plain(torch.sigmoid),
+    "Sigmoid": layers.plain(torch.sigmoid),
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _plain(functional.hardswish),
-    "Tanh": _plain(torch.tanh),
+    "HardSwish": layers.plain(functional.hardswish),
+    "Tanh": layers.plain(torch.tanh),
     "Gelu": _gelu,
-    "Erf": _plain(torch.erf),
-    "Exp": _plain(torch.exp),
-    "Softplus": _plain(functional.softplus),
-    "Mish": _plain(functional.mish),
+    "Erf": layers.plain(torch.erf),
+    "Exp": layers.plain(torch.exp),
+    "Softplus": layers.plain(functional.softplus),
+    "Mish": layers.plain(functional.mish),
     "Dropout": _dropout,
     "Identity": _dropout,
 }  # fmt: skip

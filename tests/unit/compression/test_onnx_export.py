@@ -11,17 +11,25 @@ import torch
 from torch import nn
 
 from edge_agent.runtime import load_model
+from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.datasets import Splits
-from orchestrator.onnx.agreement import measure_agreement
+from orchestrator.onnx.agreement import Agreement, measure_agreement
 from orchestrator.onnx.errors import OnnxError
 from orchestrator.onnx.export import export_onnx
 from tests.kernels.graphs import GraphBuilder
 from tests.kernels.networks import ds_cnn
 from tests.unit.compression.networks import EveryOperator
 from tests.unit.compression.onnx_files import run_onnx
+from tests.unit.compression.sequence_networks import NETWORKS
+
+
+def agreement_of(artifact: Artifact) -> Agreement:
+    onnx_file = export_onnx(artifact.model, artifact.blobs.__getitem__)
+    return measure_agreement(artifact.model, artifact.blobs.__getitem__, onnx_file)
+
 
 RECIPES = [Recipe(), Recipe(scheme=Scheme.POWER_OF_TWO, weight_bits=4), Recipe(weight_bits=3)]
 
@@ -48,8 +56,7 @@ def test_a_compressed_network_gives_the_same_answers_under_onnx_runtime(
 def test_tables_pools_and_softmax_have_counterparts(digits: Splits) -> None:
     torch.manual_seed(2)
     artifact = compress(EveryOperator().eval(), digits, Recipe(), name="every-operator")
-    onnx_file = export_onnx(artifact.model, artifact.blobs.__getitem__)
-    agreement = measure_agreement(artifact.model, artifact.blobs.__getitem__, onnx_file)
+    agreement = agreement_of(artifact)
     assert agreement.same_outputs >= 0.8  # the two round ties differently
     assert agreement.largest_difference <= 2
 
@@ -73,9 +80,68 @@ def test_equal_models_give_equal_files_in_qdq_form() -> None:
     assert {tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 4} == {onnx.TensorProto.INT8}
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_transformers_and_gates_give_the_same_answers_under_onnx_runtime(digits: Splits, name: str, bits: int) -> None:
+    torch.manual_seed(2)
+    agreement = agreement_of(compress(NETWORKS[name]().eval(), digits, Recipe(weight_bits=bits), name=name))
+    assert agreement.same_outputs >= 0.8
+    assert agreement.largest_difference <= 2
+    assert agreement.same_class >= 0.95
+
+
+def test_a_transformer_with_shifts_differs_by_steps_but_not_in_its_answers(digits: Splits) -> None:
+    torch.manual_seed(2)
+    recipe = Recipe(scheme=Scheme.POWER_OF_TWO)
+    agreement = agreement_of(compress(NETWORKS["transformer"]().eval(), digits, recipe, name="transformer"))
+    assert agreement.largest_difference <= 3  # the device rounds the many ties up, and steps add up over two blocks
+    assert agreement.same_class >= 0.95
+
+
+def _scores_times_values(builder: GraphBuilder, x: int) -> int:
+    """Every layout of heads: side by side and stacked, turned and not."""
+    stacked = builder.permute(builder.reshape(x, (8, 2, 3)), (1, 0, 2))
+    scores = builder.matmul(x, stacked, 2, stacked=(False, True, True), b_transposed=True)
+    return builder.matmul(scores, stacked, 2, stacked=(True, True, False))
+
+
+OPERATORS: dict[str, Callable[[GraphBuilder, int], int]] = {
+    "attention": lambda builder, x: builder.attention(x, heads=2),
+    "attention of one head": lambda builder, x: builder.attention(x, heads=1),
+    "every layout of heads": _scores_times_values,
+    "layer norm": lambda builder, x: builder.layer_norm(x),
+    "layer norm of a row": lambda builder, x: builder.layer_norm(builder.flatten(x), bias=False),
+    "softmax": lambda builder, x: builder.softmax(x),
+    "reshape": lambda builder, x: builder.reshape(x, (2, 8, 3)),
+    "permute": lambda builder, x: builder.permute(x, (2, 0, 1)),
+    "product": lambda builder, x: builder.multiply(x, x),
+    "a gate for each channel": lambda builder, x: builder.multiply(x, builder.max_pool(x, (2, 4))),
+    "constant": lambda builder, x: builder.concat([x, builder.constant((2, 4, 5))]),
+    "constant row": lambda builder, x: builder.add(builder.flatten(x), builder.constant((48,))),
+}
+
+
+@pytest.mark.parametrize("name", list(OPERATORS))
+def test_each_operator_of_sequences_does_what_the_device_does_up_to_a_step(name: str) -> None:
+    builder = GraphBuilder(np.random.default_rng(1))
+    model = builder.finish(OPERATORS[name](builder, builder.input((2, 4, 6))))
+    onnx_file = export_onnx(model.data, model.blobs.__getitem__)
+    agreement = measure_agreement(model.data, model.blobs.__getitem__, onnx_file)
+    assert agreement.same_outputs >= 0.99
+    assert agreement.largest_difference <= 1
+
+
+def test_features_with_scales_of_their_own_come_as_they_are() -> None:
+    builder = GraphBuilder(np.random.default_rng(1))
+    model = builder.finish(builder.linear(builder.input((12,), affine=True), 5))
+    onnx_file = export_onnx(model.data, model.blobs.__getitem__)
+    agreement = measure_agreement(model.data, model.blobs.__getitem__, onnx_file)
+    assert agreement.same_outputs >= 0.99
+    assert agreement.largest_difference <= 1
+
+
 def test_an_operator_without_counterpart_is_refused_by_name() -> None:
     builder = GraphBuilder(np.random.default_rng(0))
-    x = builder.input((3, 3, 4))
-    model = builder.finish(builder.layer_norm(x))
-    with pytest.raises(OnnxError, match=r"'op\d+' \(LayerNorm\) has no export to ONNX yet"):
+    model = builder.finish(builder.rule_table(builder.input((4,)), classes=3, conditions=5))
+    with pytest.raises(OnnxError, match=r"'op\d+' \(RuleTable\) has no export to ONNX yet"):
         export_onnx(model.data, model.blobs.__getitem__)
