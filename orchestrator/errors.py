@@ -27,9 +27,16 @@ The Python client raises the same types, made from status codes, so that code on
 
 from __future__ import annotations
 
+import copyreg
+from typing import Any
+
 
 class OrchestratorError(Exception):
     """Base of everything the orchestrator raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers' errors reach the driver pickled, and some take keywords that `args`, all that pickle knows, has not.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidRequestError(OrchestratorError):

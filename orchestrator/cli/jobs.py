@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 from rich.table import Table
 
@@ -23,12 +25,16 @@ def _p95(candidate: Row) -> str:
     )
 
 
+def _if_made(words: Callable[[Row], str]) -> Callable[[Row], str]:
+    return lambda candidate: words(candidate) if candidate["model_sha256"] else "-"
+
+
 CANDIDATE_COLUMNS = (
     Column("candidate", lambda c: c["name"]),
     Column("model", lambda c: short(c["model_sha256"])),
-    Column("accuracy", lambda c: percent(c["accuracy"]), is_number=True),
-    Column("size", lambda c: size(c["model_bytes"]), is_number=True),
-    Column("RAM", lambda c: size(c["peak_ram_bytes"]), is_number=True),
+    Column("accuracy", _if_made(lambda c: percent(c["accuracy"])), is_number=True),
+    Column("size", _if_made(lambda c: size(c["model_bytes"])), is_number=True),
+    Column("RAM", _if_made(lambda c: size(c["peak_ram_bytes"])), is_number=True),
     Column("p95", _p95),
     Column("chosen for", lambda c: ", ".join(c["chosen_for"]) or "-"),
 )

@@ -27,7 +27,17 @@ from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.learning import learning_of
-from orchestrator.jobs.orders import CHECKPOINT, GOLDEN, MADE_ON, MODEL, RECIPE, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.orders import (
+    CHECKPOINT,
+    GOLDEN,
+    MADE_ON,
+    MODEL,
+    RECIPE,
+    CandidateOrder,
+    NetworkRef,
+    PruneOrder,
+    learning_after,
+)
 from orchestrator.jobs.quantized_training import QuantizedEpochs, recipe_for
 from orchestrator.jobs.repair_data import RepairData
 from orchestrator.jobs.rules_tasks import with_rules
@@ -164,7 +174,8 @@ def pruned(
 ) -> nn.Module:
     """Without channels, with blocks of zeros, or both; trained back under the teacher after each."""
     spec, preprocessing = order.spec, Preprocessing.of(splits)
-    learning = learning_of(order.learning, epochs=spec.epochs, seed=order.seed, returned=returned)
+    own = learning_after(spec, order.learning)
+    learning = learning_of(own, epochs=spec.epochs, seed=order.seed, returned=returned)
     teacher = answers = None
     if learning is not None:
         teacher = load_network(order.teacher, context.control_plane())
@@ -172,13 +183,14 @@ def pruned(
             answers = predict_logits(teacher, splits.train.inputs, preprocessing)
     extra = returned.train if returned else None
     blocks_begin = 0.1
-    if spec.macs_fraction is not None:
+    if spec.removes_channels:
         blocks_begin = 0.3 if spec.block_sparsity is not None else 0.5
         network = prune_and_recover(
             network,
             splits.train,
             Pruning(
-                macs_fraction=spec.macs_fraction,
+                macs_fraction=spec.macs_fraction or 1.0,
+                weights_fraction=spec.weights_fraction or 1.0,
                 importance=Importance(spec.importance),
                 learning=learning,
                 seed=order.seed,
@@ -197,7 +209,8 @@ def pruned(
                 sparsity=spec.block_sparsity,
                 block_rows=spec.block_rows,
                 budget=Budget(spec.block_budget),
-                learning=learning and dataclasses.replace(learning, learning_rate=LEARNING.learning_rate),
+                learning=learning
+                and dataclasses.replace(learning, learning_rate=spec.learning_rate or LEARNING.learning_rate),
             ),
             preprocessing=preprocessing,
             teacher=teacher,

@@ -63,15 +63,18 @@ class Conclusion:
     certify: Any
     data: DataFacts
 
-    def conclude(self, made: Sequence[Made], search: Search | None = None) -> JobOutcome:
+    def conclude(
+        self, made: Sequence[Made], refused: Sequence[Candidate] = (), search: Search | None = None
+    ) -> JobOutcome:
+        """`refused` could not be made, and come with their verdicts."""
         targets = self.targets()
         self.stages.tell("measure", 0.0, "measuring on devices")
         found = self._measure(made, targets, lambda share, words: self.stages.tell("measure", share, words))
         self.stages.done("measure")
         by_entry = [(entry, found[entry.candidate.model_digest]) for entry in made]
         measured = [entry.with_measurements(its.measurements, its.refusals) for entry, its in by_entry]
-        choice = self._choose(measured, targets, found)
-        candidates = tuple(map(convert.candidate, choice.candidates))
+        choice = replace(self._choose(measured, targets, found), refused=tuple(refused))
+        candidates = tuple(map(convert.candidate, [*choice.candidates, *choice.refused]))
         self.control_plane.report(
             stage="choose",
             progress=0.0,

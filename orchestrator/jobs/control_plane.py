@@ -35,6 +35,7 @@ BLOB_DEADLINE_S = 600.0
 CHUNK_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 30
 _SAMPLES_PER_CALL = 256
+_MESSAGE_CHARACTERS = 2000
 
 _OPTIONS = [
     ("grpc.enable_retries", 0),  # retried here, where it is known which calls are idempotent
@@ -97,7 +98,7 @@ class ControlPlane:
             attempt=self.connection.attempt,
             stage=stage,
             progress=progress,
-            message=message,
+            message=message[:_MESSAGE_CHARACTERS],
             candidates=candidates,
             teacher_accuracy=teacher_accuracy,
             search=search,
@@ -118,7 +119,7 @@ class ControlPlane:
             job_id=self.connection.job_id,
             attempt=self.connection.attempt,
             state=state,
-            message=message,
+            message=message[:_MESSAGE_CHARACTERS],
             candidates=candidates,
             chosen=chosen,
         )

@@ -54,7 +54,6 @@ EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL
 _REPORT_INTERVAL_S = 1.0
 _WATCH_INTERVAL_S = 0.25
 _CLUSTER_RESTARTS = 5
-_MESSAGE_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +160,7 @@ class Driver:
         try:
             self._control_plane.finish(
                 state,
-                message[:_MESSAGE_CHARACTERS],
+                message,
                 candidates=outcome.candidates if outcome else (),
                 chosen=outcome.chosen if outcome else (),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.jobs.stages import StageInputs
@@ -77,7 +77,7 @@ class StudentOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class PruneOrder:
-    """Which channels to take from which network; `learning` says how what that broke is trained back."""
+    """What to prune of which network; what that broke is trained back by `learning_after`."""
 
     spec: PruneSpec
     network: NetworkRef
@@ -86,12 +86,21 @@ class PruneOrder:
     seed: int
 
 
+def learning_after(prune: PruneSpec, learning: StudentSpec) -> StudentSpec:
+    """How what pruning broke is trained back: as `learning` says where `prune` says nothing itself."""
+    names = ("batch_size", "learning_rate", "temperature", "alpha", "objective")
+    own = {name: value for name in names if (value := getattr(prune, name)) is not None}
+    if prune.importance == "answers":
+        own.setdefault("alpha", 1.0)
+    return replace(learning, **own)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CandidateOrder:
     """Which candidate to make of which network.
 
     Attributes:
-        learning: how what pruning broke is trained back.
+        learning: how networks of the job are distilled; what pruning broke is trained back by `learning_after`.
         fp32: what accuracy is compared with: `network`, or what that was before it was pruned.
         inputs: of the whole stage; epochs of quantization-aware training are kept under keys made from them.
     """

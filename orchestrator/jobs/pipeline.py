@@ -7,12 +7,19 @@ is there already is taken from the control plane. Where a stage is computed is `
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from orchestrator.compression.errors import CompressionError
+from orchestrator.compression.errors import (
+    CompressionError,
+    FidelityError,
+    PruningError,
+    QuantizationError,
+    RecipeError,
+    TrainingError,
+)
 from orchestrator.jobs.conclusion import Conclusion, JobOutcome, Made
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.errors import JobFailedError
@@ -39,6 +46,10 @@ from orchestrator.spec import CandidateSpec, CompressionJobSpec, SearchSpec, Stu
 from protos import operator_pb2
 
 logger = logging.getLogger(__name__)
+
+_OF_ONE_CANDIDATE = (FidelityError, PruningError, QuantizationError, RecipeError, TrainingError)
+"""What one candidate asks for is at fault; other compression errors blame the data or the network that all share."""
+_REASON_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +108,13 @@ class JobPipeline:
             certify=data.certify,
             data=data.facts,
         )
-        made = self._candidates(data, teacher, student)
+        made, refused = self._candidates(data, teacher, student)
         search = None
         if self._spec.search is not None:
             found = self._search(self._spec.search, maker, conclusion)
-            made, search = [*made, *_renamed(found.made, made)], found.search
-        return conclusion.conclude(made, search)
+            taken = {spec.name for spec in self._candidate_specs()}
+            made, search = [*made, *_renamed(found.made, taken)], found.search
+        return conclusion.conclude(made, refused, search)
 
     def _needs_teacher_accuracy(self) -> bool:
         return self._spec.search is not None or any(target.accuracy_drop is not None for target in self._spec.targets)
@@ -226,20 +238,23 @@ class JobPipeline:
         faster = self._job.action == FASTER_CANDIDATE
         return with_narrower(self._spec.candidates) if faster else self._spec.candidates
 
-    def _candidates(self, data: _Data, teacher: NetworkRef, student: NetworkRef) -> list[Made]:
-        """As many at a time as there are CPUs; a narrower one that nobody asked for by name may turn out impossible."""
+    def _candidates(self, data: _Data, teacher: NetworkRef, student: NetworkRef) -> tuple[list[Made], list[Candidate]]:
+        """Those that could be made, and the others with their verdicts; as many at a time as there are CPUs."""
 
-        def make(spec: CandidateSpec) -> Made | None:
+        def make(spec: CandidateSpec) -> Made | Candidate:
             try:
                 return self._candidate(spec, data, teacher, student, student)
             except CompressionError as error:
-                if spec in self._spec.candidates:
+                # A narrower one that nobody asked for by name may turn out impossible in any way.
+                if spec in self._spec.candidates and not isinstance(error, _OF_ONE_CANDIDATE):
                     raise
-                logger.warning("%s cannot be made: %s", _stage_of(spec), error)
-                return None
+                logger.warning("%s could not be made: %s", _stage_of(spec), error)
+                self._stages.done(_stage_of(spec))
+                return Candidate(name=spec.name, verdict=f"could not be made: {error}"[:_REASON_CHARACTERS])
 
         with ThreadPoolExecutor(max_workers=self._ray.parallel_tasks(), thread_name_prefix="candidate") as pool:
-            return [made for made in pool.map(make, self._candidate_specs()) if made is not None]
+            ended = list(pool.map(make, self._candidate_specs()))
+        return [made for made in ended if isinstance(made, Made)], [c for c in ended if isinstance(c, Candidate)]
 
     def _candidate(
         self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, network: NetworkRef, student: NetworkRef
@@ -295,9 +310,8 @@ class JobPipeline:
         return Made(candidate=candidate, output=output, provenance=provenance)
 
 
-def _renamed(found: Iterable[Made], others: Sequence[Made]) -> list[Made]:
+def _renamed(found: Iterable[Made], taken: Set[str]) -> list[Made]:
     """With names that no candidate of the recipe has."""
-    taken = {made.candidate.name for made in others}
     return [
         replace(made, candidate=replace(made.candidate, name=f"{made.candidate.name}-found"))
         if made.candidate.name in taken

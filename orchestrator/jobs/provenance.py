@@ -10,7 +10,15 @@ from typing import Any
 from orchestrator.compression.errors import RecipeError
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.rules.recipe import RulesRecipe
-from orchestrator.jobs.orders import CHECKPOINT, MADE_ON, RECIPE, RULES_RECIPE, CandidateOrder, StudentOrder
+from orchestrator.jobs.orders import (
+    CHECKPOINT,
+    MADE_ON,
+    RECIPE,
+    RULES_RECIPE,
+    CandidateOrder,
+    StudentOrder,
+    learning_after,
+)
 from orchestrator.jobs.stages import StageOutput, canonical_json
 from orchestrator.spec import PruneSpec, SpecError, StudentSpec, TeacherSpec, from_plain, to_plain
 
@@ -125,7 +133,7 @@ def provenance_of(
         student=student.spec if student else None,
         start=student.start if student else "",
         prune=prune,
-        learning=order.learning if prune else None,
+        learning=learning_after(prune, order.learning) if prune else None,
         quantize=Recipe.from_json(output.metrics[RECIPE]),
         rules=RulesRecipe.from_json(rules) if rules else None,
     )

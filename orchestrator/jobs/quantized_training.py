@@ -27,6 +27,8 @@ def recipe_for(spec: QuantizeSpec, *, seed: int) -> Recipe:
         weight_bits=spec.weight_bits,
         mean_bits=spec.mean_bits,
         weight_bytes=spec.weight_bytes,
+        layer_bits=tuple(spec.layer_bits.items()),
+        calibration_count=spec.calibration_count,
         effort=Effort(spec.effort),
         training=training,
     )

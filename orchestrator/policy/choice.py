@@ -61,6 +61,7 @@ class ClassChoice:
 class Choice:
     classes: tuple[ClassChoice, ...]
     candidates: tuple[Candidate, ...]  # with `chosen_for` and `verdict` filled in
+    refused: tuple[Candidate, ...] = ()  # could not be made, so there was nothing to choose; their verdicts say why
 
     @property
     def is_feasible(self) -> bool:
@@ -77,7 +78,8 @@ class Choice:
 
     @property
     def words(self) -> str:
-        return "; ".join(choice.words for choice in self.classes)
+        refused = (f"{candidate.name}: {candidate.verdict}" for candidate in self.refused)
+        return "; ".join([*(choice.words for choice in self.classes), *refused])
 
 
 def choose(

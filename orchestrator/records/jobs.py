@@ -45,13 +45,13 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One compressed model that competes in a job."""
+    """One compressed model that competes in a job. Without a digest, it could not be made: its verdict says why."""
 
     name: str
-    model_digest: str
-    accuracy: float  # on the choose split, by the engine
-    model_bytes: int
-    peak_ram_bytes: int
+    model_digest: str = ""
+    accuracy: float = 0.0  # on the choose split, by the engine
+    model_bytes: int = 0
+    peak_ram_bytes: int = 0
     fp32_accuracy: float | None = None  # of the float network it is made of, on the same samples
     measurements: tuple[Measurement, ...] = ()
     refusals: tuple[Refusal, ...] = ()  # until it is judged: then its verdict has them

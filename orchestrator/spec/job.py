@@ -76,6 +76,9 @@ class PruneSpec:
     macs_fraction: Annotated[
         float | None, Key("multiply-accumulates to keep by removing channels, of those before", above=0.0, below=1.0)
     ] = None
+    weights_fraction: Annotated[
+        float | None, Key("weights to keep by removing channels, of those before", above=0.0, below=1.0)
+    ] = None
     block_sparsity: Annotated[
         float | None, Key("share of the weights' blocks that become zero and are skipped", above=0.0, below=1.0)
     ] = None
@@ -91,16 +94,40 @@ class PruneSpec:
         Key("which channels matter: by the loss to the labels, or to the network's own answers without labels"),
     ] = "labels"
     epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
+    batch_size: Annotated[int | None, Key("samples per step; without it the student's", **_BATCH)] = None
+    learning_rate: Annotated[
+        float | None, Key("peak of the schedule; without it the student's, and 0.02 after blocks", **_RATE)
+    ] = None
+    temperature: Annotated[
+        float | None, Key("T of the softened softmax; without it the student's", above=0.0, maximum=100.0)
+    ] = None
+    alpha: Annotated[
+        float | None,
+        Key(
+            "weight of the distillation loss, the rest is label loss; without it the student's, and with "
+            "`importance: answers` 1: no labels are read, unless the objective is `decoupled`",
+            minimum=0.0,
+            maximum=1.0,
+        ),
+    ] = None
+    objective: Annotated[
+        Literal["kd", "decoupled", "function-matching"] | None,
+        Key("how answers are held against the teacher's; without it the student's"),
+    ] = None
+
+    @property
+    def removes_channels(self) -> bool:
+        return self.macs_fraction is not None or self.weights_fraction is not None
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        if self.macs_fraction is None and self.block_sparsity is None:
-            yield "macsFraction", "needs `macsFraction`, `blockSparsity`, or both"
+        if not self.removes_channels and self.block_sparsity is None:
+            yield "macsFraction", "needs at least one of `macsFraction`, `weightsFraction` and `blockSparsity`"
         if self.block_rows is not None and self.block_sparsity is None:
             yield "blockRows", "goes with `blockSparsity`"
         if self.block_budget != "blocks" and self.block_sparsity is None:
             yield "blockBudget", "goes with `blockSparsity`"
-        if self.importance != "labels" and self.macs_fraction is None:
-            yield "importance", "goes with `macsFraction`"
+        if self.importance != "labels" and not self.removes_channels:
+            yield "importance", "goes with `macsFraction` or `weightsFraction`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +158,13 @@ class QuantizeSpec:
     weight_bytes: Annotated[int | None, Key("mixed bits by bytes: what all weights together may take", minimum=1)] = (
         None
     )
+    layer_bits: Annotated[
+        Mapping[str, Literal[8, 6, 4, 3, 2]],
+        Key("bits of layers that differ from `weightBits`, by the operator's name: the path of its module"),
+    ] = field(default_factory=dict)
+    calibration_count: Annotated[
+        int, Key("samples of the calibrate split that are looked at, from its start", minimum=1, maximum=1_000_000)
+    ] = 512
     effort: Annotated[
         Literal["normal", "high"], Key("high learns the rounding of layers whose error stays large (AdaRound)")
     ] = "normal"
@@ -138,6 +172,12 @@ class QuantizeSpec:
         QuantizedTrainingSpec | None,
         Key("train with the rounding of devices (quantization-aware) under the float network before grids are fixed"),
     ] = None
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if self.mean_bits is not None and self.weight_bytes is not None:
+            yield "weightBytes", "give meanBits or weightBytes, not both"
+        if self.layer_bits and (self.mean_bits is not None or self.weight_bytes is not None):
+            yield "layerBits", "goes without `meanBits` and `weightBytes`, which choose the bits of each layer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,9 +333,6 @@ class CompressionJobSpec:
             yield "candidates", f"two candidates are called {name!r}"
         for name in _repeated(target.device_class for target in self.targets):
             yield "targets", f"two targets are for device class {name!r}"
-        for index, candidate in enumerate(self.candidates):
-            if candidate.quantize.mean_bits is not None and candidate.quantize.weight_bytes is not None:
-                yield f"candidates[{index}].quantize", "give meanBits or weightBytes, not both"
 
 
 def _repeated(names: Iterator[str]) -> list[str]:

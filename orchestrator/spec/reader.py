@@ -156,6 +156,9 @@ def _read_bare(node: yaml.Node, bare: Any, path: str) -> Any:
         return _SCALARS[bare][1](node, path)
     if not isinstance(node, yaml.MappingNode):
         raise SpecError(f"must be a section with keys, not {_shape(node)}", line=line_of(node), key=path)
+    of_values = get_args(bare)[1]
+    if of_values is not Any:
+        return {key: _read(value, of_values, _join(path, key)) for key, (_, value) in read_mapping(node, path).items()}
     return read_plain(node, path)
 
 

@@ -16,9 +16,10 @@ export function jobCard(job) {
 function candidateLine(candidate) {
   const p95 = candidate.measurements.map((m) => `${m.device_class} ${milliseconds(m.latency_p95_us)}`).join(", ");
   const chosen = candidate.chosen_for.length ? [text(`for ${candidate.chosen_for.join(", ")}`, "badge good")] : [];
+  const figures = `${percent(candidate.accuracy)} · ${size(candidate.model_bytes)}${p95 ? ` · p95 ${p95}` : ""}`;
   return element("div", { className: "row", title: candidate.verdict }, [
     element("span", {}, [text(`${candidate.name} `), ...chosen]),
-    text(`${percent(candidate.accuracy)} · ${size(candidate.model_bytes)}${p95 ? ` · p95 ${p95}` : ""}`, "soft"),
+    text(candidate.model_sha256 ? figures : "could not be made", "soft"),
   ]);
 }
 

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 from orchestrator.cli.front_picture import draw
 from orchestrator.cli.fronts import fronts
+from orchestrator.cli.jobs import CANDIDATE_COLUMNS
 from orchestrator.cli.pareto import document
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -104,3 +105,11 @@ def test_the_picture_is_well_formed_and_has_a_named_mark_for_every_point_whateve
     assert sorted(title.partition(":")[0] for title in titles) == ["<w4> & co", "alone", "beaten"]
     xs = [float(mark.get("cx", "nan")) for mark in document.iter(f"{SVG}circle")]
     assert all(0 < x < 1040 for x in xs)
+
+
+def test_a_candidate_that_could_not_be_made_is_on_no_front_and_has_no_figures() -> None:
+    made = candidate("wide", 0.94, 900, measured("camera", 400), chosen="camera")
+    refused = {**candidate("narrow", 0.0, 0), "model_sha256": "", "peak_ram_bytes": 0}
+    (camera,) = fronts(job(made, refused))
+    assert [point["candidate"] for point in [*camera["front"], *camera["dominated"]]] == ["wide"]
+    assert [column.cell(refused) for column in CANDIDATE_COLUMNS] == ["narrow", "-", "-", "-", "-", "-", "-"]

@@ -82,6 +82,15 @@ async def test_a_stage_is_run_once_by_two_attempts(plane: RunningControlPlane) -
     assert runs == [2]
 
 
+async def test_words_longer_than_the_control_plane_takes_are_cut(plane: RunningControlPlane) -> None:
+    driver, words = driver_of(plane), "int8: could not be made; " * 1000
+    await asyncio.to_thread(lambda: driver.report(stage="choose", progress=0.9, message=words))
+    await asyncio.to_thread(lambda: driver.finish(operator_pb2.JOB_INFEASIBLE, words))
+    job = await plane.database.read(lambda session: session.jobs.get("job-1"))
+    assert (job.state, words.startswith(job.message)) == (JobState.INFEASIBLE, True)
+    driver.close()
+
+
 async def test_an_older_attempt_is_told_to_stop(plane: RunningControlPlane) -> None:
     older = driver_of(plane, attempt=1)
     with pytest.raises(FencedError):

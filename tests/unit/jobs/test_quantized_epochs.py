@@ -64,3 +64,5 @@ def test_a_recipe_is_what_the_document_asks_for() -> None:
         effort=Effort.HIGH,
         training=QuantizedTraining(epochs=2, seed=5),
     )
+    by_hand = recipe_for(QuantizeSpec(weight_bits=4, layer_bits={"stem": 8}, calibration_count=64), seed=5)
+    assert by_hand == Recipe(weight_bits=4, layer_bits=(("stem", 8),), calibration_count=64)

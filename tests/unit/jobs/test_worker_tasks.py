@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -11,10 +13,12 @@ from torch import nn
 
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.prune.blocks import LEARNING
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.datasets.digits import load_digits
-from orchestrator.jobs.compression_tasks import make_candidate
-from orchestrator.jobs.orders import CandidateOrder, NetworkRef
+from orchestrator.jobs import compression_tasks
+from orchestrator.jobs.compression_tasks import make_candidate, pruned
+from orchestrator.jobs.orders import CandidateOrder, NetworkRef, PruneOrder
 from orchestrator.jobs.stages import Blob, StageInputs
 from orchestrator.jobs.training_tasks import load_data, load_returned
 from orchestrator.jobs.trial_tasks import outline_candidate
@@ -113,6 +117,29 @@ def test_a_candidate_that_pruning_has_ruined_is_made_and_judged_beside_the_netwo
 ) -> None:
     metrics = make_candidate(context, ruined, SPLITS.without_certify(), None).metrics
     assert metrics["accuracy"] < 0.5 < metrics["fp32_accuracy"]
+
+
+def test_every_key_of_pruning_reaches_the_library(context: TaskContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def take(network: nn.Module, split: object, pruning: object, **_: object) -> Any:
+        asked.append(pruning)
+        return SimpleNamespace(model=network)
+
+    for name in ("prune_and_recover", "prune_blocks_and_recover"):
+        monkeypatch.setattr(compression_tasks, name, take)
+    monkeypatch.setattr(compression_tasks, "load_network", lambda *_: nn.Identity())
+    monkeypatch.setattr(compression_tasks, "predict_logits", lambda *_: None)
+    spec = PruneSpec(weights_fraction=0.5, block_sparsity=0.6, importance="answers", learning_rate=0.1, batch_size=8)
+    network = NetworkRef(entrypoint=STUDENT.entrypoint, checkpoint="")
+    order = PruneOrder(spec=spec, network=network, teacher=network, learning=STUDENT, seed=0)
+    pruned(context, order, nn.Identity(), SPLITS.without_certify(), None)
+    channels, blocks = asked
+    assert (channels.macs_fraction, channels.weights_fraction, channels.importance) == (1.0, 0.5, "answers")
+    assert blocks.learning == channels.learning
+    assert (channels.learning.learning_rate, channels.learning.batch_size, channels.learning.alpha) == (0.1, 8, 1.0)
+    pruned(context, replace(order, spec=PruneSpec(block_sparsity=0.6)), nn.Identity(), SPLITS, None)
+    assert asked[-1].learning.learning_rate == LEARNING.learning_rate  # gentler than the student's
 
 
 def test_only_the_seal_holds_the_certify_split_that_all_other_tasks_go_without(context: TaskContext) -> None:

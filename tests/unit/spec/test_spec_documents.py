@@ -39,6 +39,9 @@ spec:
     - {name: int8, quantize: {scheme: integer, weightBits: 8}}
     - {name: int8-pruned, prune: {macsFraction: 0.5, epochs: 1}}
     - {name: pow2-w4, quantize: {scheme: power-of-two, weightBits: 4}}
+    - name: mixed
+      prune: {weightsFraction: 0.5, importance: answers, alpha: 0.9, objective: decoupled, learningRate: 0.01}
+      quantize: {layerBits: {stem.0: 8, 7: 2}, calibrationCount: 64}
     - {name: rules, rules: {rules: 16, trees: 1, depth: 8, cascade: {mostDrop: 0.01, leastAnswered: 0.6}}}
   benchmark: {warmup: 20, runs: 200, devices: 1}
   targets:
@@ -99,13 +102,14 @@ def test_a_job_reads_with_its_values_and_defaults() -> None:
         "names": ["a", "b"],
         "deep": {"on": True, "none": None},
     }
-    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4", "rules"]
+    assert [candidate.name for candidate in job.candidates] == ["int8", "int8-pruned", "pow2-w4", "mixed", "rules"]
     assert job.candidates[1].prune is not None
     assert job.candidates[1].quantize.weight_bits == 8
     assert job.candidates[2].quantize.scheme == "power-of-two"
     assert job.candidates[2].rules is None
-    assert job.candidates[3].rules is not None
-    assert job.candidates[3].rules.cascade == CascadeSpec(most_drop=0.01, least_answered=0.6)
+    assert job.candidates[3].quantize.layer_bits == {"stem.0": 8, "7": 2}
+    assert job.candidates[4].rules is not None
+    assert job.candidates[4].rules.cascade == CascadeSpec(most_drop=0.01, least_answered=0.6)
     assert job.targets[1].latency_p95_ms is None
     assert job.rollout.non_inferiority_margin == 0.05
 
@@ -190,7 +194,11 @@ def test_a_misspelt_word_is_named_by_line_and_key_with_the_nearest_known(
         ("weightBits: 4", "meanBits: 1.5", "spec.candidates[2].quantize.meanBits", "at least 2 and at most 8"),
         ("weightBits: 4", "effort: heroic", "spec.candidates[2].quantize.effort", "normal, high"),
         ("weightBits: 4", "training: {epochs: 0}", "spec.candidates[2].quantize.training.epochs", "at least 1"),
-        ("weightBits: 4", "meanBits: 3, weightBytes: 9", "spec.candidates[2].quantize", "not both"),
+        ("weightBits: 4", "meanBits: 3, weightBytes: 9", "spec.candidates[2].quantize.weightBytes", "not both"),
+        ("weightBits: 4", "layerBits: {stem.0: 5}", "spec.candidates[2].quantize.layerBits.stem.0", "8, 6, 4, 3, 2"),
+        ("weightBits: 4", "layerBits: 8", "spec.candidates[2].quantize.layerBits", "must be a section"),
+        ("weightBits: 4", "meanBits: 3, layerBits: {stem: 8}", "spec.candidates[2].quantize.layerBits", "goes without"),
+        ("weightBits: 4", "calibrationCount: 0", "spec.candidates[2].quantize.calibrationCount", "at least 1"),
         ("accuracyFloor: 0.80", "compressionDrop: 2", "spec.targets[0].compressionDrop", "at most 1"),
         ("name: pow2-w4", "name: int8", "spec.candidates", "two candidates are called 'int8'"),
         ('deviceClass: "*"', "deviceClass: gateway", "spec.targets", "two targets"),
@@ -199,7 +207,7 @@ def test_a_misspelt_word_is_named_by_line_and_key_with_the_nearest_known(
         ("metadata: {name: fashion}", "metadata: {}", "metadata", "needs the key 'name'"),
         ("metadata: {name: fashion}", "metadata: fashion", "metadata", "must be a section"),
         ("macsFraction: 0.5", "macsFraction: 1.0", "spec.candidates[1].prune.macsFraction", "below 1"),
-        ("macsFraction: 0.5, epochs: 1", "epochs: 1", "spec.candidates[1].prune.macsFraction", "or both"),
+        ("macsFraction: 0.5, epochs: 1", "epochs: 1", "spec.candidates[1].prune.macsFraction", "at least one of"),
         ("macsFraction: 0.5", "macsFraction: 0.5, blockRows: 4", "spec.candidates[1].prune.blockRows", "goes with"),
         (
             "macsFraction: 0.5",
