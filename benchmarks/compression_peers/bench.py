@@ -17,8 +17,9 @@ from compression_peers.exchange import Peer, threads
 from compression_peers.results import FP32, FP32_ROW, Outcome
 from compression_peers.teachers import Data, Say
 from orchestrator.compression.artifact import Artifact
-from orchestrator.compression.certificate import PairedComparison, compare_paired
+from orchestrator.compression.certificate import PairedComparison
 from orchestrator.compression.evaluation import evaluate, predict_logits
+from orchestrator.compression.examination import Examination
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.recipe import Recipe
 
@@ -215,9 +216,12 @@ class Subject:
         )
 
     def _published(self, title: str, artifact: Artifact, correct: npt.NDArray[np.bool_]) -> Published:
-        certify = slice(0, len(self.data.splits.certify))
-        certificate = compare_paired(correct[certify], self.fp32().correct[certify])
-        return Published(title, artifact, correct[certify], certificate)
+        certificate = self.bench.kept(("examination", self.network, self.seed), self._examination).of(artifact).clean
+        return Published(title, artifact, correct[: len(self.data.splits.certify)], certificate)
+
+    def _examination(self) -> Examination:
+        """As jobs make certificates, by the network that everything here is compared with."""
+        return Examination(self.model, self.data.splits.certify, preprocessing=self.data.preprocessing)
 
     def _latency_us(self, artifact: Artifact) -> float:
         engine = artifact.load()

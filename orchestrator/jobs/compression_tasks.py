@@ -15,16 +15,15 @@ from edge_agent.runtime.interface import Engine
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.profiling import PROFILED_RUNS, median_laps_us
 from orchestrator.compression.artifact import Artifact
-from orchestrator.compression.certificate import compare_paired, compare_worst_class
 from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network, predict_logits
+from orchestrator.compression.examination import CERTIFIED_CORRUPTION, Examination
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import Importance, Pruning, prune_and_recover
 from orchestrator.compression.prune.blocks import LEARNING, BlockPruning, Budget, prune_blocks_and_recover
 from orchestrator.compression.training.objectives import Objective
-from orchestrator.datasets import SealedSplit, Split, Splits, concatenate
-from orchestrator.datasets.corruptions import Corruption
+from orchestrator.datasets import SealedSplit, Splits, concatenate
 from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.learning import learning_of
 from orchestrator.jobs.orders import (
@@ -46,8 +45,6 @@ from orchestrator.jobs.worker import TaskContext, load_network
 from protos import model_pb2
 
 TIMING_BUDGET_S = 30.0
-CERTIFIED_CORRUPTION = Corruption((("gaussian_noise", 20.0),))
-"""What every certificate states besides clean images: a sensor in bad light."""
 
 
 def make_candidate(
@@ -107,31 +104,24 @@ def make_candidate(
 def certify_models(
     context: TaskContext, model_digests: Sequence[str], teacher: NetworkRef, splits: Splits, certify: SealedSplit
 ) -> list[dict[str, Any]]:
-    """What each model answers on the certify split, paired with the teacher's answers to the same samples.
-
-    Overall, of the class that lost most, and with every image corrupted as `CERTIFIED_CORRUPTION` states.
-    """
+    """What each model's examination by the certify split found, as plain data."""
     context.set_up()
     control_plane = context.control_plane()
     preprocessing = Preprocessing.of(splits)
     network = load_network(teacher, control_plane)
     certificates = []
     for digest in model_digests:
-        clean = certify.open_for(digest)
-        corrupted = Split(CERTIFIED_CORRUPTION.apply(clean.inputs), clean.labels)
-        on_clean = evaluate_network(network, clean, preprocessing=preprocessing).correct
-        on_corrupted = evaluate_network(network, corrupted, preprocessing=preprocessing).correct
-        engine = _load_engine(control_plane, digest)
-        answers = evaluate(engine, clean).correct
-        worst = compare_worst_class(answers, on_clean, clean.labels)
+        examination = Examination(network, certify.open_for(digest), preprocessing=preprocessing)
+        found = examination.of(_load_engine(control_plane, digest))
+        worst = found.worst_class
         certificates.append(
             {
-                **dataclasses.asdict(compare_paired(answers, on_clean)),
+                **dataclasses.asdict(found.clean),
                 "worst_class": {"name": _class_name(splits, worst.label), **dataclasses.asdict(worst)},
                 "corrupted": {
                     "corruption": str(CERTIFIED_CORRUPTION),
                     "seed": CERTIFIED_CORRUPTION.seed,
-                    **dataclasses.asdict(compare_paired(evaluate(engine, corrupted).correct, on_corrupted)),
+                    **dataclasses.asdict(found.corrupted),
                 },
             }
         )

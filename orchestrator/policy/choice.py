@@ -209,7 +209,7 @@ def shortfalls(point: Point, target: TargetSpec, faster_than_us: float | None = 
 def _rank(point: Point, objective: str) -> tuple[float | str, ...]:
     """Sorts by the objective, then by everything else, then by name, so that the choice never depends on order."""
     accuracy, latency, size, ram = point.costs
-    first = {"accuracy": accuracy, "latency": latency, "bytes": size}[objective]
+    first = {"accuracy": accuracy, "latency": latency, "bytes": size, "ram": ram}[objective]
     return (first, accuracy, latency, size, ram, point.candidate.name)
 
 

@@ -281,7 +281,7 @@ class TargetSpec:
     model_bytes: Annotated[int | None, Key("most bytes of the model and its tensors", minimum=1)] = None
     ram_bytes: Annotated[int | None, Key("most bytes of RAM while it runs", minimum=1)] = None
     objective: Annotated[
-        Literal["accuracy", "latency", "bytes"], Key("what decides among candidates that meet every limit")
+        Literal["accuracy", "latency", "bytes", "ram"], Key("what decides among candidates that meet every limit")
     ] = "accuracy"
 
 

@@ -19,13 +19,13 @@ from edge_agent.runtime.graph import Linear, RuleTable, Select
 from orchestrator.compression.checkpoint import load_checkpoint, read_tensors
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate, evaluate_network
+from orchestrator.compression.examination import CERTIFIED_CORRUPTION
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune.surgery import take_widths
 from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.datasets import Split
 from orchestrator.datasets.digits import load_digits
 from orchestrator.jobs.cluster import EmbeddedCluster
-from orchestrator.jobs.compression_tasks import CERTIFIED_CORRUPTION
 from orchestrator.jobs.provenance import ModelRecipe
 from orchestrator.jobs.user_code import build_network
 from orchestrator.records import JobState

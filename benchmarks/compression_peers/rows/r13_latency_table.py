@@ -3,6 +3,9 @@
 A configuration picks a share of the channels of each group, bits and a scheme. The table is made of other
 configurations, as few as hold every operator that is asked about. Each model is timed in several rounds, all models in
 each round, so that whatever the machine does meanwhile falls on all of them alike.
+
+Beside it stands what a job's search makes do with: the same share for all groups, a table of only its anchors, which
+have 8 bits and multipliers, and all the other bits and schemes predicted by them.
 """
 
 from __future__ import annotations
@@ -54,22 +57,25 @@ def run(bench: Bench) -> Iterator[Figure]:
     for subject in bench.subjects(ROW.networks, bench.seeds[:1]):
         subject.say("row 13, building models for the table")
         drawn = _draw(subject, random.Random(subject.seed), CONFIGURATIONS + MOST_FOR_TABLE)
-        made = bench.side_by_side(_made, [(subject.network, each) for each in drawn])
-        judged = [Timed(artifact.load(), []) for artifact in islice(made, CONFIGURATIONS)]
+        anchors, others = _uniform(subject)
+        asked = [*anchors, *others, *drawn]
+        made = bench.side_by_side(_made, [(subject.network, each) for each in asked])
+        anchored, other, judged = (
+            [Timed(artifact.load(), []) for artifact in islice(made, count)]
+            for count in (len(anchors), len(others), CONFIGURATIONS)
+        )
         wanted = {key for timed in judged for key in signatures(timed.engine.graph)}
         known = _covering(made, wanted)
         made.close()  # no worker builds what nobody needs while others are timed
-        _time_all(subject, [*judged, *known])
-        table = LatencyTable.of(timed.times() for timed in known)
-        errors = []
-        for timed in judged:
-            times = timed.times()
-            errors.append(abs(table.predict_us(times.signatures) - times.whole_us) / times.whole_us)
+        _time_all(subject, [*anchored, *other, *judged, *known])
+        errors = _errors(known, judged)
         within = sum(error <= WITHIN for error in errors)
         yield Figure(row=13, label=f"{subject.network}: within 10 %", value=100 * within / len(errors), unit="%")
         yield Figure(row=13, label=f"{subject.network}: largest error", value=100 * max(errors), unit="%")
         yield Figure(row=13, label=f"{subject.network}: median error", value=100 * statistics.median(errors), unit="%")
         yield Figure(row=13, label=f"{subject.network}: models in the table", value=len(known))
+        largest = 100 * max(_errors(anchored, other))
+        yield Figure(row=13, label=f"{subject.network}: largest error, by a job's anchors", value=largest, unit="%")
 
 
 def judge(results: Results, networks: Sequence[str]) -> list[Check]:
@@ -77,6 +83,22 @@ def judge(results: Results, networks: Sequence[str]) -> list[Check]:
         at_least(f"{network}: % of {CONFIGURATIONS} within 10 %", results.figure(13, f"{network}: within 10 %"), 95)
         for network in networks
     ]
+
+
+def _errors(known: Sequence[Timed], judged: Sequence[Timed]) -> list[float]:
+    """How far a table of `known` is off for each of `judged`, as a share of what that takes."""
+    table = LatencyTable.of(timed.times() for timed in known)
+    pairs = [(table.predict_us(times.signatures), times.whole_us) for times in (timed.times() for timed in judged)]
+    return [abs(predicted_us - whole_us) / whole_us for predicted_us, whole_us in pairs]
+
+
+def _uniform(subject: Subject) -> tuple[list[Configuration], list[Configuration]]:
+    """With one share for all groups: the anchors of a job's search, and what it does not measure first."""
+    ways = [(bits, scheme) for bits in BITS for scheme in Scheme]
+    measured = (max(BITS), Scheme.INTEGER)
+    widths = [(share,) * len(_widths(subject)) for share in SHARES]
+    anchors = [(shares, *measured) for shares in widths]
+    return anchors, [(shares, *way) for shares in widths for way in ways if way != measured]
 
 
 def _draw(subject: Subject, rng: random.Random, count: int) -> list[Configuration]:

@@ -21,9 +21,14 @@ def _flatten(node: OnnxNode, known: Known, _: int) -> Made:
 
 
 def _reshape(x: Tensor, shape: Array) -> Tensor:
-    """The first size is the number of samples, whatever the exporter's own batch was."""
-    wanted = [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)]
-    return x.reshape(x.shape[0], *wanted[1:])
+    """The first size is the number of samples, whatever the exporter's own batch was.
+
+    A single size that is not 1 follows from the feature map, so that pruning may make it smaller.
+    """
+    _, *wanted = [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)]
+    if sum(size != 1 for size in wanted) == 1:
+        wanted = [1 if size == 1 else -1 for size in wanted]
+    return x.reshape(x.shape[0], *wanted)
 
 
 def _transpose(node: OnnxNode, known: Known, _: int) -> Made:

@@ -14,15 +14,18 @@ from hypothesis import strategies as st
 from onnx import helper
 from torch import nn
 
-from orchestrator.compression.capture import capture
+from orchestrator.compression.capture import capture, total_macs
 from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
+from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.errors import CaptureError
 from orchestrator.compression.from_onnx import load_network
+from orchestrator.compression.prune import prune_channels
+from orchestrator.datasets import Splits
 from orchestrator.jobs.errors import UserCodeError
 from orchestrator.jobs.user_code import build_network
 from orchestrator.onnx.errors import OnnxError
 from tests.kernels.mutations import mutate_bytes
-from tests.unit.compression.networks import EveryOperator, Residual, small_network
+from tests.unit.compression.networks import EveryOperator, Residual, SqueezeExcite, small_network
 from tests.unit.compression.onnx_files import exported, node, run_onnx, written
 from tests.unit.compression.sequence_networks import NETWORKS as SEQUENCE_NETWORKS
 from tests.unit.compression.sequence_networks import Temporal
@@ -64,6 +67,13 @@ def test_an_imported_network_is_captured_as_its_source_is(make: Callable[[], nn.
         assert len(graph.nodes) == len(capture(source, SHAPE).nodes)
     x = torch.randn(2, *SHAPE)
     torch.testing.assert_close(graph.run(x), source(x).double(), atol=1e-4, rtol=1e-4)
+
+
+def test_channels_of_an_imported_gate_can_be_pruned(digits: Splits, preprocessing: Preprocessing) -> None:
+    """The file states the gate's shape, which follows the channels all the same."""
+    network = load_network(exported(SqueezeExcite(linear=True).eval(), SHAPE))
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.5)
+    assert total_macs(capture(pruned, SHAPE)) <= 0.5 * total_macs(capture(network, SHAPE))
 
 
 def test_a_refusal_of_capture_names_the_node() -> None:

@@ -23,33 +23,11 @@ from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets import Split, Splits
-from tests.unit.compression.networks import small_network
+from tests.unit.compression.networks import SqueezeExcite, small_network
 from tests.unit.compression.sequence_networks import NETWORKS
 
 Trained = Callable[[str], nn.Module]
 SHAPE = (1, 8, 8)
-
-
-class SqueezeExcite(nn.Module):
-    """As in MobileNetV3; `linear` squeezes to a flat feature map."""
-
-    def __init__(self, *, linear: bool) -> None:
-        super().__init__()
-        self.linear = linear
-        self.expand = nn.Conv2d(1, 16, 3, padding=1)
-        self.depthwise = nn.Conv2d(16, 16, 3, padding=1, groups=16)
-        self.squeeze = nn.Linear(16, 4) if linear else nn.Conv2d(16, 4, 1)
-        self.excite = nn.Linear(4, 16) if linear else nn.Conv2d(4, 16, 1)
-        self.project = nn.Conv2d(16, 16, 3, padding=1)
-        self.head = nn.Linear(16, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.hardswish(self.depthwise(functional.relu(self.expand(x))))
-        gate = x.mean(dim=(2, 3), keepdim=not self.linear)
-        gate = functional.hardsigmoid(self.excite(functional.relu(self.squeeze(gate))))
-        x = x * (gate.unflatten(1, (-1, 1, 1)) if self.linear else gate)
-        logits: Tensor = self.head(self.project(x).mean(dim=(2, 3)))
-        return logits
 
 
 class HandWrittenSwish(nn.Module):

@@ -54,6 +54,13 @@ def test_the_objective_decides_among_those_that_meet_every_limit(objective: str,
     assert choice.chosen[0].model_digest == name.rjust(64, "0")
 
 
+def test_ram_is_an_objective_too() -> None:
+    lean = candidate("lean", 0.86, 5.0, 120_000, ram=500)
+    assert choose([*FOUR, lean], [TargetSpec(device_class="gateway", objective="ram")]).chosen[0].model_digest == (
+        lean.model_digest
+    )
+
+
 def test_the_constraint_decides_before_the_objective() -> None:
     target = TargetSpec(device_class="gateway", accuracy_floor=0.85, latency_p95_ms=3.0)
     choice = choose(FOUR, [target])
@@ -187,7 +194,9 @@ def test_everything_off_the_front_is_beaten_by_something_on_it(pool: list[Candid
             )
 
 
-@given(st.lists(points, max_size=4, unique_by=lambda c: c.name), st.sampled_from(["accuracy", "latency", "bytes"]))
+@given(
+    st.lists(points, max_size=4, unique_by=lambda c: c.name), st.sampled_from(["accuracy", "latency", "bytes", "ram"])
+)
 def test_the_choice_does_not_depend_on_the_order_of_candidates(pool: list[Candidate], objective: str) -> None:
     target = TargetSpec(device_class="gateway", objective=objective)  # type: ignore[arg-type]
     chosen = {choose(order, [target]).chosen for order in itertools.permutations(pool)}
