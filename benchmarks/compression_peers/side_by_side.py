@@ -10,26 +10,26 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from multiprocessing.queues import SimpleQueue
+from typing import Any, TypeVar
 
 import torch
 
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue
-
-    from compression_peers.bench import Bench
-    from compression_peers.teachers import Say
-
 Item = TypeVar("Item")
 Found = TypeVar("Found")
-MakeBench = Callable[["Say"], "Bench"]
-Task = Callable[["Bench", Item], Found]
+Bench = TypeVar("Bench")
+Say = Callable[[str], None]
 
-_bench: Bench  # of this worker process
+_bench: Any  # of this worker process
 
 
 def each(
-    make: MakeBench, task: Task[Item, Found], items: Sequence[Item], *, processes: int, say: Say
+    make: Callable[[Say], Bench],
+    task: Callable[[Bench, Item], Found],
+    items: Sequence[Item],
+    *,
+    processes: int,
+    say: Say,
 ) -> Generator[Found, None, None]:
     """`task(bench, item)` for each of `items`, in their order; what a worker says is said here.
 
@@ -59,11 +59,11 @@ def _tell(messages: SimpleQueue[str | None], say: Say) -> None:
         say(message)
 
 
-def _begin(make: MakeBench, messages: SimpleQueue[str | None]) -> None:
+def _begin(make: Callable[[Say], Any], messages: SimpleQueue[str | None]) -> None:
     global _bench
     torch.set_num_threads(1)
     _bench = make(messages.put)
 
 
-def _do(task: Task[Item, Found], item: Item) -> Found:
+def _do(task: Callable[[Any, Item], Found], item: Item) -> Found:
     return task(_bench, item)
