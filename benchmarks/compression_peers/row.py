@@ -48,6 +48,7 @@ class Row:
         networks: those that the target names; each must be there for the row to be met.
         quick: whether `--quick` judges it, on the networks that it has.
         of_others: looks at what the other rows of the run made, so it is measured in every run.
+        environments: names of `runtime_peers.environments` that it will ask for, so that they can be built early.
     """
 
     number: int
@@ -56,6 +57,7 @@ class Row:
     networks: tuple[str, ...] = CNNS
     quick: bool = False
     of_others: bool = False
+    environments: Callable[[Bench], Sequence[str]] = lambda bench: ()
     run: Callable[[Bench], Iterator[Outcome | Figure]] | None = None
     judge: Callable[[Results, Sequence[str]], list[Check]] | None = None
 

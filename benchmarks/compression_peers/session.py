@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+
+from runtime_peers import environments
+from runtime_peers.environments import BuildError
 
 from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench
@@ -61,7 +66,10 @@ def run(
         seeds=wanted.seeds,
         peers=QUANTIZERS[:2] if wanted.quick else QUANTIZERS,  # the first two share an environment
     )
-    bench.train_missing()
+    # pip waits for the network and the disk as long as it computes.
+    with ThreadPoolExecutor(max_workers=1) as builder:
+        builder.submit(_build, [name for row in wanted.rows for name in row.environments(bench)], say)
+        bench.train_missing()
     results = Results()
     for subject in bench.subjects(wanted.networks):
         results.add(subject.fp32())
@@ -79,6 +87,12 @@ def run(
             _measure(row, bench, results, archive)
         after_row(results)
     return results
+
+
+def _build(names: Sequence[str], say: Say) -> None:
+    for name in dict.fromkeys(names):
+        with suppress(BuildError):  # the row that asks for it says so
+            environments.ensure(name, say)
 
 
 def _measure(row: Row, bench: Bench, results: Results, archive: Archive) -> None:

@@ -37,7 +37,7 @@ class Training:
 
 QUICK = {
     "resnet8": Training(4),
-    "ds-cnn": Training(5),
+    "ds-cnn": Training(4),
     "mlp": Training(5, learning_rate=0.03),
     "vit": Training(5, learning_rate=0.05),
 }

@@ -65,6 +65,7 @@ ROW = Row(
     target="at most 0.2 point under fp32 (vit 0.4), no worse than the best peer beyond the paired error, under 15 s",
     networks=ALL_NETWORKS,
     quick=True,
+    environments=lambda bench: [peer.environment for peer in bench.peers],
     run=run,
     judge=judge,
 )

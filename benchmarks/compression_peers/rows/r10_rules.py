@@ -95,6 +95,7 @@ ROW = Row(
     ),
     networks=(),
     quick=True,
+    environments=lambda bench: ["imodels"],
     run=run,
     judge=judge,
 )

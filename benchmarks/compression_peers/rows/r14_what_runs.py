@@ -98,6 +98,7 @@ ROW = Row(
     target="certificate accuracy equals the accuracy of the agent's engine, to the last sample, for every model",
     quick=True,
     of_others=True,
+    environments=lambda bench: ["espalier"],
     run=run,
     judge=judge,
 )

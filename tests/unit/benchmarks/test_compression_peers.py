@@ -13,11 +13,13 @@ import torch
 from compression_peers import report, session, teachers
 from compression_peers.archive import Archive
 from compression_peers.bench import Bench, Spent
+from compression_peers.exchange import QUANTIZERS
 from compression_peers.networks import NETWORKS, STUDENTS, with_widths_of
 from compression_peers.results import FP32, FP32_ROW, Figure, Outcome, Results, lower_bound_95, paired
 from compression_peers.row import OURS, Check, Row, Verdict, above, at_least, at_most, verdict
 from compression_peers.rows import ROWS
 from compression_peers.teachers import CORRUPTIONS, FAIR, FULL, QUICK
+from runtime_peers.environments import ENVIRONMENTS
 
 from orchestrator.compression.capture import capture
 from orchestrator.compression.capture.ir import total_macs
@@ -55,6 +57,12 @@ def test_a_row_is_missed_while_nothing_is_measured(row: Row) -> None:
 def test_a_row_runs_if_and_only_if_it_is_judged(row: Row) -> None:
     assert (row.run is None) == (row.judge is None)
     assert row.built or not row.quick
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"row {row.number}")
+def test_environments_that_a_row_wants_early_are_known(row: Row) -> None:
+    bench = Bench(quick=False, networks=(), seeds=(), peers=QUANTIZERS, data=None, say=print)  # type: ignore[arg-type]
+    assert set(row.environments(bench)) <= ENVIRONMENTS.keys()
 
 
 def test_every_network_has_its_training_and_its_fair_accuracy() -> None:
