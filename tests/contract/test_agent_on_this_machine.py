@@ -19,30 +19,34 @@ from edge_agent.main import build_parser, main
 from tests.simulators import SimulatedControlPlane
 
 ROOT = Path(__file__).parents[2]
-LAST_LINE = re.compile(r"agent VmRSS MiB: ([\d.]+) RssAnon MiB: ([\d.]+) idle CPU %: ([\d.]+)")
+LAST_LINES = re.compile(
+    r"Python that wakes as often, idle CPU %: ([\d.]+)\n"
+    r"agent VmRSS MiB: ([\d.]+) RssAnon MiB: ([\d.]+) idle CPU %: ([\d.]+)"
+)
 
 
 async def footprint(*arguments: str) -> tuple[float, ...]:
-    """VmRSS and RssAnon in MiB, idle CPU in per cent."""
+    """Idle CPU of a bare interpreter in per cent, VmRSS and RssAnon of the agent in MiB, its idle CPU."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "benchmarks/agent_footprint.py", *arguments), cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await asyncio.wait_for(process.communicate(), 110)
-    match = LAST_LINE.fullmatch(out.decode().splitlines()[-1])
+    match = LAST_LINES.fullmatch("\n".join(out.decode().splitlines()[-2:]))
     assert match is not None
     return tuple(map(float, match.groups()))
 
 
 async def test_the_agent_stays_within_its_footprint():
-    rss, anon, idle = await footprint("--idle-s", "8")
+    bare_python, rss, anon, idle = await footprint("--idle-s", "8")
     assert rss <= 46
     assert anon <= 24
-    assert idle < 0.5
+    # A machine whose caches others use makes whatever wakes up slow, so that seconds alone would judge the machine.
+    assert idle < max(0.5, 4 * bare_python)
 
 
 @pytest.mark.slow
 async def test_an_agent_that_serves_mobilenet_v2_stays_within_its_footprint():
-    rss, _, _ = await footprint("--network", "mobilenet-v2", "--idle-s", "2")
+    _, rss, _, _ = await footprint("--network", "mobilenet-v2", "--idle-s", "2")
     assert rss <= 52
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ def _reshape(x: Tensor, shape: Array) -> Tensor:
     A single size that is not 1 follows from the feature map, so that pruning may make it smaller.
     """
     _, *wanted = [x.shape[i] if size == 0 else int(size) for i, size in enumerate(shape)]
-    if sum(size != 1 for size in wanted) == 1:
+    if sum(size != 1 for size in wanted) == 1 and math.prod(x.shape[1:]) <= max(wanted):
         wanted = [1 if size == 1 else -1 for size in wanted]
     return x.reshape(x.shape[0], *wanted)
 
