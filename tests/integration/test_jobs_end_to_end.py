@@ -219,11 +219,15 @@ async def test_a_mistake_in_user_code_fails_the_job_and_names_the_line(plane: Jo
 
 
 async def test_without_a_feasible_candidate_the_job_names_the_nearest_points(plane: JobPlane) -> None:
-    job_id = await plane.submit(spec(targets=[{"deviceClass": "gateway", "modelBytes": 100}]))
+    candidates = [{"name": "int8"}, {"name": "one-byte", "quantize": {"weightBytes": 1}}]
+    job_id = await plane.submit(spec(candidates=candidates, targets=[{"deviceClass": "gateway", "modelBytes": 100}]))
     job = await plane.end_of(job_id)
     assert job.state is JobState.INFEASIBLE, plane.log(job_id)
     assert "nearest: " in job.message
-    assert all("bytes is" in candidate.verdict for candidate in job.candidates)
+    int8, one_byte = job.candidates
+    assert "bytes is" in int8.verdict
+    assert one_byte.verdict.startswith("could not be made: ")
+    assert one_byte.verdict in job.message
     assert job.chosen == ()
 
 
