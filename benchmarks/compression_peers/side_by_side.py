@@ -7,6 +7,7 @@ independent of how many cores there are.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -62,6 +63,7 @@ def _tell(messages: SimpleQueue[str | None], say: Say) -> None:
 def _begin(make: Callable[[Say], Any], messages: SimpleQueue[str | None]) -> None:
     global _bench
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the peers that it starts
     _bench = make(messages.put)
 
 
