@@ -47,7 +47,9 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
         {"name": "mixed", "quantize": {"scheme": "power-of-two", "meanBits": 3.5}},
         {"name": "w2-trained", "quantize": {"weightBits": 2, "training": training}},
     ]
-    job_id = await plane.submit(spec(candidates=candidates))
+    # Bytes decide: two jobs that measured different latencies choose the same.
+    targets = [{"deviceClass": "gateway", "accuracyFloor": 0.5, "objective": "bytes"}]
+    job_id = await plane.submit(spec(candidates=candidates, targets=targets))
     job = await plane.end_of(job_id)
     assert job.state is JobState.SUCCEEDED, plane.log(job_id)
     assert [candidate.name for candidate in job.candidates] == ["int8", "mixed", "w2-trained"]
@@ -90,7 +92,7 @@ async def test_a_job_ends_with_a_model_whose_certificate_is_what_the_engine_answ
     chosen = next(candidate for candidate in job.candidates if candidate.model_digest == digest)
     assert chosen.accuracy == evaluate(engine, splits.choose).accuracy
 
-    again = await plane.submit(spec(candidates=candidates, rollout={"auto": False}))
+    again = await plane.submit(spec(candidates=candidates, targets=targets, rollout={"auto": False}))
     assert (await plane.end_of(again)).chosen == job.chosen
     # Every job measures anew; every other stage was there already, the certificate too.
     assert set(await plane.stages(again)) == {"timing"}
