@@ -25,7 +25,7 @@ from orchestrator.compression.training.learning import Learning
 HALF = 0.5
 WEIGHTS = 0.45  # row 7 asks for bytes, and half of the multiplications leaves more than half of the weights
 PRUNING_SAMPLES = BATCH_SIZE * BATCHES  # what importance is measured on, as many for the peer
-EPOCHS, QUICK_EPOCHS = 6, 2
+EPOCHS, QUICK_EPOCHS = 4, 2
 
 
 def pruning(subject: Subject) -> Pruning:
