@@ -19,6 +19,7 @@ __all__ = [
     "Splits",
     "images_to_tensor",
     "labels_to_tensor",
+    "require_classes",
     "require_disjoint",
     "require_samples",
 ]
@@ -68,6 +69,12 @@ def labels_to_tensor(labels: npt.NDArray[np.int64]) -> Tensor:
     if len(labels) and int(labels.min()) < 0:
         raise DataError(f"labels count classes from 0, found {int(labels.min())}")
     return torch.from_numpy(labels.copy())
+
+
+def require_classes(labels: Tensor, classes: int) -> None:
+    """Raises `DataError` where a label, none negative, is not an output of the network."""
+    if len(labels) and int(labels.max()) >= classes:
+        raise DataError(f"label {int(labels.max())} is none of the {classes} classes that the network knows")
 
 
 def require_samples(split: Split, *, at_least: int = 1, what: str, judges: bool = False) -> None:

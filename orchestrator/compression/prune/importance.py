@@ -19,13 +19,12 @@ from __future__ import annotations
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
-from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor
-from orchestrator.compression.errors import DataError, PruningError
+from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_classes
+from orchestrator.compression.errors import PruningError
 from orchestrator.compression.modes import evaluation_mode
 from orchestrator.compression.prune.dependencies import Channels
 from orchestrator.datasets.splits import Split
@@ -67,7 +66,8 @@ def channel_importance(
         for indices in np.array_split(order, max(len(order) // BATCH_SIZE, 1)):
             logits = model(images_to_tensor(split.inputs[indices], preprocessing))
             if importance is Importance.LABELS:
-                labels = _labels_of(split, indices, classes=logits.shape[1])
+                labels = labels_to_tensor(split.labels[indices])
+                require_classes(labels, logits.shape[1])
             else:
                 labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
             loss = functional.cross_entropy(logits, labels)
@@ -79,11 +79,3 @@ def channel_importance(
     if not np.isfinite(total).all():
         raise PruningError("the importance of channels is not finite: the network's answers or gradients overflow")
     return [float(value) for value in total]
-
-
-def _labels_of(split: Split, indices: npt.NDArray[np.int64], *, classes: int) -> Tensor:
-    labels = split.labels[indices]
-    unknown = labels[(labels < 0) | (labels >= classes)]
-    if len(unknown):
-        raise DataError(f"labels are 0 to {classes - 1}, as many as the network has outputs, found {unknown[0]}")
-    return labels_to_tensor(labels)

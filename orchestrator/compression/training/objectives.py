@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from orchestrator.compression.errors import DataError, TrainingError
+from orchestrator.compression.data import require_classes
+from orchestrator.compression.errors import TrainingError
 
 DECOUPLED_BETA = 2.0
 
@@ -49,8 +50,8 @@ def distillation_loss(
         DataError: a label that counts is none of them.
     """
     _require_one_shape(student, teacher)
-    if (alpha < 1 or objective is Objective.DECOUPLED) and int(labels.max()) >= student.shape[1]:
-        raise DataError(f"label {int(labels.max())} is none of the {student.shape[1]} classes that the networks know")
+    if alpha < 1 or objective is Objective.DECOUPLED:
+        require_classes(labels, student.shape[1])
     if objective is Objective.DECOUPLED:
         soft = decoupled_divergence(student, teacher, labels, temperature)
     else:
