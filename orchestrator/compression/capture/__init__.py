@@ -9,6 +9,7 @@ from orchestrator.compression.capture.fold import (
     drop_unread,
     fold_batch_norms,
     fold_factors,
+    fold_pads,
     fold_selections,
     fuse_clamps,
 )
@@ -27,6 +28,7 @@ def capture(model: nn.Module, input_shape: tuple[int, int, int]) -> FloatGraph:
     """
     require_finite_module(model)
     graph = trace(model, input_shape)
+    fold_pads(graph)
     fold_batch_norms(graph)
     fold_selections(graph)
     fold_factors(graph)

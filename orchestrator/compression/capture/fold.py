@@ -4,7 +4,8 @@ Batch norm goes into the convolution or linear layer before it; where there is n
 becomes a depthwise 1 x 1 convolution, and of a flat feature map it goes into the linear layer after it. Clamps go into
 the operator before them. All only where nobody else reads what lies between. A choice of channels becomes a choice of
 rows of the layer before it, so that queries, keys and values that came from one layer have one each; a constant factor
-goes into the layer that makes its input. What does not reach the output is dropped.
+goes into the layer that makes its input. A border goes into the convolutions or maxima that read it. What does not
+reach the output is dropped.
 """
 
 from __future__ import annotations
@@ -15,8 +16,25 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from orchestrator.compression.capture import ir
+from orchestrator.compression.errors import CaptureError
+
+
+def fold_pads(graph: ir.FloatGraph) -> None:
+    for node in [node for node in graph.nodes if isinstance(node, ir.Pad)]:
+        readers = graph.readers(node.output)
+        takers = [r for r in readers if isinstance(r, ir.Conv if node.value == 0 else ir.MaxPool)]
+        if node.output != graph.output and len(takers) == len(readers):
+            for taker in takers:
+                top, bottom, left, right = map(sum, zip(taker.padding, node.padding, strict=True))
+                taker.padding = (top, bottom, left, right)
+            _bypass(graph, node)
+        elif node.value == 0:
+            _replace(graph, node, [_as_copy(node, channels=graph.shapes[node.output][0])])
+        else:
+            raise CaptureError("a border of minus infinity is for max pooling alone", source=node.source)
 
 
 def fold_batch_norms(graph: ir.FloatGraph) -> None:
@@ -154,15 +172,24 @@ def _as_product_and_sum(graph: ir.FloatGraph, norm: ir.BatchNorm) -> list[ir.Nod
 
 
 def _as_convolution(norm: ir.BatchNorm) -> ir.Conv:
-    channels = len(norm.scale)
+    return _depthwise(norm, norm.scale, torch.clone(norm.shift))
+
+
+def _as_copy(node: ir.Pad, *, channels: int) -> ir.Conv:
+    ones = torch.ones(channels, dtype=torch.float64)
+    return _depthwise(node, ones, torch.zeros_like(ones), padding=node.padding)
+
+
+def _depthwise(node: ir.Node, scale: Tensor, shift: Tensor, padding: ir.Pads = (0, 0, 0, 0)) -> ir.Conv:
+    """1 x 1, in the place of `node`."""
     return ir.Conv(
-        name=norm.name,
-        inputs=norm.inputs,
-        output=norm.output,
-        source=norm.source,
-        weight=norm.scale.view(channels, 1, 1, 1),
-        bias=torch.clone(norm.shift),
+        name=node.name,
+        inputs=node.inputs,
+        output=node.output,
+        source=node.source,
+        weight=scale.view(-1, 1, 1, 1),
+        bias=shift,
         stride=(1, 1),
-        padding=(0, 0, 0, 0),
-        groups=channels,
+        padding=padding,
+        groups=len(scale),
     )

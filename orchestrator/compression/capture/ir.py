@@ -308,6 +308,17 @@ class Select(Node):
 
 
 @dataclass(kw_only=True, eq=False)
+class Pad(Node):
+    """A border around an image, until it goes into what reads it or becomes a convolution."""
+
+    padding: Pads
+    value: float  # 0, or minus infinity in front of a maximum
+
+    def compute(self, *inputs: Tensor) -> Tensor:
+        return pad(inputs[0], self.padding, self.value)
+
+
+@dataclass(kw_only=True, eq=False)
 class FloatGraph:
     """Nodes in an order in which every input is computed before it is read."""
 

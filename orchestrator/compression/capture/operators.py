@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from orchestrator.compression.capture import ir
 from orchestrator.compression.capture.call import Call, Value
@@ -50,6 +51,29 @@ def _conv(call: Call) -> View:
     else:
         pads = _pads(padding, call)
     return call.emit_image(ir.Conv, [call.image()], **weights, stride=stride, padding=pads, groups=call["groups"])
+
+
+def _pad(call: Call) -> View:
+    value = float(call["value"] or 0.0)
+    is_known = call.arguments.get("mode", "constant") == "constant" and value in (0.0, -math.inf)
+    call.require(is_known, "pads with something else than zeros")
+    amounts = [*map(int, call["pad"]), *[0] * 8]  # of the last dimension first, before and after
+    call.require(min(amounts) >= 0, "cuts the borders off (negative padding)")
+    source = call.image()
+    rank = len(call.shape)
+    left, right = amounts[:2]
+    top, bottom = amounts[2:4] if rank == 4 else (0, 0)
+    before, after, *of_samples = amounts[2 * (rank - 2) :]
+    call.require(not any(of_samples), "adds samples")
+    padding = (top, bottom, left, right)
+    if not before and not after:
+        return call.emit_image(ir.Pad, [source], padding=padding, value=value)
+    call.require(value == 0.0, "adds channels that are not zero")
+    # Channels of zeros: a pointwise convolution that makes the others of themselves.
+    own = torch.eye(call.emitter.shapes[source][0], dtype=torch.float64)
+    weight = functional.pad(own, (0, 0, before, after))[:, :, None, None]
+    bias = torch.zeros(len(weight), dtype=torch.float64)
+    return call.emit_image(ir.Conv, [source], weight=weight, bias=bias, stride=(1, 1), padding=padding, groups=1)
 
 
 def _batch_norm(call: Call) -> View:
@@ -177,6 +201,8 @@ OPERATORS: dict[str, Operation] = {
     "aten.conv2d.padding": _conv,
     "aten.conv1d.default": _conv,
     "aten.conv1d.padding": _conv,
+    "aten.pad.default": _pad,
+    "aten.constant_pad_nd.default": _pad,
     "aten.batch_norm.default": _batch_norm,
     "aten._native_batch_norm_legit_no_training.default": _functional_batch_norm,
     "aten.max_pool2d.default": _max_pool,
@@ -213,7 +239,8 @@ HINTS = {
     "aten.select_scatter.default": _PART,
     "aten.copy.default": _PART,
     "aten.index_put.default": _PART,
-    "aten.pad.default": "give the padding to the convolution",
+    "aten.reflection_pad2d.default": "pad with zeros",
+    "aten.replication_pad2d.default": "pad with zeros",
     "aten.lstm.input": "recurrent layers have no operator yet",
     "aten.gru.input": "recurrent layers have no operator yet",
     "aten.conv_transpose1d.default": "transposed convolutions have no operator yet",

@@ -1,7 +1,7 @@
 """Operations that look at a feature map in another way: most of them emit nothing, and cost nothing on a device.
 
-Taking part of a feature map is the exception: channels are picked by the layer that makes them, and the first token is
-a pooling window of one pixel with a stride as long as the sequence.
+Taking part of a feature map is the exception: channels are picked by the layer that makes them, every n-th row or
+column is a pooling window of one pixel, and so is the first token, with a stride as long as the sequence.
 """
 
 from __future__ import annotations
@@ -51,11 +51,17 @@ def _select(call: Call) -> View:
 
 
 def _slice(call: Call) -> View:
-    axis = call.axis()
-    call.require(call["step"] == 1, f"takes every {call['step']}-th entry; only a run is supported")
+    axis, step = call.axis(), call["step"]
     size = call.input.shape[axis]
-    start, _, _ = slice(call["start"], call["end"]).indices(size)
-    return _narrow(call, axis, start, call.shape[axis])
+    start, end, _ = slice(call["start"], call["end"]).indices(size)
+    if step == 1:
+        return _narrow(call, axis, start, call.shape[axis])
+    is_whole_image = len(call.shape) in (3, 4) and axis >= 2 and (start, end) == (0, size)
+    call.require(
+        is_whole_image, f"takes every {step}-th entry; only a run, or every n-th row or column of a whole image"
+    )
+    stride = (step, 1) if axis == 2 and len(call.shape) == 4 else (1, step)
+    return call.emit_image(ir.MaxPool, [call.image()], kernel=(1, 1), stride=stride, padding=(0, 0, 0, 0))
 
 
 def _unbind(call: Call) -> tuple[View, ...]:

@@ -112,4 +112,5 @@ SHAPE_OPERATORS: dict[str, Callable[..., Array]] = {
     "Reshape": _reshape,
     "Slice": _slice,
     "Cast": cast,
+    "ConstantOfShape": constant_of_shape,
 }

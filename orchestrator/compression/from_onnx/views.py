@@ -88,6 +88,24 @@ def _slice(node: OnnxNode, known: Known, _: int) -> Made:
     return Made(lambda x, *given: x[shapes.slices(node, x.ndim, *given)], node.inputs)
 
 
+def _pad(node: OnnxNode, known: Known, _: int) -> Made:
+    """All inputs but the first may be left out; before operator set 11 they are attributes."""
+    value: Any = known[2] if len(known) > 2 else None
+    if node.attributes.get("mode", "constant") != "constant" or (value is None and any(node.inputs[2:3])):
+        raise node.refuse("pads with something else than a constant")
+    fill: Any = node.attributes.get("value", 0.0) if value is None else value.item()
+
+    def compute(x: Tensor, pads: Any = None, _: Any = None, axes: Any = None) -> Tensor:
+        amounts: Any = node.attributes.get("pads", ()) if pads is None else pads
+        chosen = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+        before = dict(zip(chosen, amounts[: len(chosen)], strict=True))
+        after = dict(zip(chosen, amounts[len(chosen) :], strict=True))
+        whole = tuple(int(side.get(axis, 0)) for side in (before, after) for axis in range(x.ndim))
+        return layers.padded(x, whole, float(fill))
+
+    return Made(compute, node.inputs)
+
+
 def _split(node: OnnxNode, known: Known, _: int) -> Made:
     """As many parts as it has outputs; as large as the file says, else equal, the last one what is left."""
     axis: Any = node.attributes.get("axis", 0)
@@ -127,6 +145,7 @@ VIEW_OPERATORS: dict[str, Callable[[OnnxNode, Known, int], Made]] = {
     "Unsqueeze": _unsqueeze,
     "Concat": _concat,
     "Slice": _slice,
+    "Pad": _pad,
     "Split": _split,
     "Gather": _gather,
     "Expand": layers.plain(_expand),

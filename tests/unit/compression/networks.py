@@ -54,6 +54,22 @@ class EveryOperator(nn.Module):
         return torch.softmax(self.head(functional.dropout(flat, 0.5, self.training)), dim=1)
 
 
+class PlainShortcut(nn.Module):
+    """Its shortcut is every other pixel, and zeros for the channels that are new (He et al. 2016, option A)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.head = nn.Linear(128, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.relu(self.first(x))
+        x = functional.relu(self.second(x) + functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+        logits: Tensor = self.head(torch.flatten(x, 1))
+        return logits
+
+
 def small_network(width: int = 8) -> nn.Module:
     """Two convolutions and a linear layer; input [N, 1, 8, 8]."""
     return nn.Sequential(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch.nn import functional
 from orchestrator.compression.capture import capture, ir, total_macs
 from orchestrator.compression.capture.operators import OPERATORS
 from orchestrator.compression.errors import CaptureError, WeightError
-from tests.unit.compression.networks import EveryOperator, Residual, small_network
+from tests.unit.compression.networks import EveryOperator, PlainShortcut, Residual, small_network
 
 
 def captured_difference(network: nn.Module, shape: tuple[int, int, int] = (1, 8, 8)) -> float:
@@ -21,7 +22,7 @@ def captured_difference(network: nn.Module, shape: tuple[int, int, int] = (1, 8,
         return float((capture(network, shape).run(x) - network.eval()(x)).abs().max())
 
 
-@pytest.mark.parametrize("make", [small_network, Residual, EveryOperator])
+@pytest.mark.parametrize("make", [small_network, Residual, EveryOperator, PlainShortcut])
 def test_the_captured_graph_computes_what_the_network_does(make: type[nn.Module]) -> None:
     torch.manual_seed(0)
     assert captured_difference(make()) < 1e-5
@@ -188,6 +189,29 @@ def test_adaptive_max_pooling_is_a_window() -> None:
     assert captured_difference(network) < 1e-6
 
 
+def test_zeros_around_an_image_become_those_of_the_convolutions_that_read_it() -> None:
+    network = nn.Sequential(nn.ZeroPad2d((0, 1, 2, 1)), nn.Conv2d(1, 4, 3, stride=2, padding=1))
+    assert captured_difference(network) < 1e-6
+    (conv,) = capture(network, (1, 8, 8)).nodes
+    assert isinstance(conv, ir.Conv)
+    assert conv.padding == (3, 2, 1, 2)
+
+
+def test_zeros_that_something_else_reads_are_made_by_a_depthwise_convolution() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConstantPad2d((1, 0, 1, 0), 0.0), nn.MaxPool2d(2))
+    assert captured_difference(network) < 1e-6
+    kinds = [type(node) for node in capture(network, (1, 8, 8)).nodes]
+    assert kinds == [ir.Conv, ir.Conv, ir.MaxPool]
+
+
+def test_a_border_that_no_maximum_is_in_becomes_that_of_the_pooling_window() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConstantPad2d((0, 1, 0, 1), -math.inf), nn.MaxPool2d(3, 2))
+    assert captured_difference(network) < 1e-6
+    _, pool = capture(network, (1, 8, 8)).nodes
+    assert isinstance(pool, ir.MaxPool)
+    assert pool.padding == (0, 1, 0, 1)
+
+
 def dense(*after: nn.Module) -> nn.Sequential:
     norm = nn.BatchNorm1d(6)
     nn.init.uniform_(norm.running_mean)
@@ -310,6 +334,9 @@ class WhereIsTheLargest(nn.Module):
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False)), "statistics"),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(0)), "keep samples apart"),
         (nn.Sequential(nn.Conv2d(3, 2, 3)), "torch.export cannot capture"),
+        (nn.Sequential(nn.ReflectionPad2d(1), nn.Conv2d(1, 2, 3)), "something else than zeros"),
+        (nn.Sequential(nn.ZeroPad2d(-1), nn.Conv2d(1, 2, 3)), "cuts the borders off"),
+        (nn.Sequential(nn.ConstantPad2d(1, -math.inf), nn.Conv2d(1, 2, 3)), "for max pooling alone"),
         (nn.Identity(), "does not depend|input itself"),
     ],
 )  # fmt: skip

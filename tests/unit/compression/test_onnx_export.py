@@ -21,7 +21,7 @@ from orchestrator.onnx.errors import OnnxError
 from orchestrator.onnx.export import export_onnx
 from tests.kernels.graphs import GraphBuilder
 from tests.kernels.networks import ds_cnn
-from tests.unit.compression.networks import EveryOperator
+from tests.unit.compression.networks import EveryOperator, PlainShortcut
 from tests.unit.compression.onnx_files import run_onnx
 from tests.unit.compression.sequence_networks import NETWORKS
 
@@ -53,9 +53,10 @@ def test_a_compressed_network_gives_the_same_answers_under_onnx_runtime(
     assert (run_onnx(onnx_file, x).numpy().argmax(axis=1) == ours).mean() >= 0.99
 
 
-def test_tables_pools_and_softmax_have_counterparts(digits: Splits) -> None:
+@pytest.mark.parametrize("make", [EveryOperator, PlainShortcut])
+def test_tables_pools_borders_and_softmax_have_counterparts(digits: Splits, make: type[nn.Module]) -> None:
     torch.manual_seed(2)
-    artifact = compress(EveryOperator().eval(), digits, Recipe(), name="every-operator")
+    artifact = compress(make().eval(), digits, Recipe(), name="untrained")
     agreement = agreement_of(artifact)
     assert agreement.same_outputs >= 0.8  # the two round ties differently
     assert agreement.largest_difference <= 2

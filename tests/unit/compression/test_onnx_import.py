@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from torch import nn
 
-from orchestrator.compression.capture import capture, total_macs
+from orchestrator.compression.capture import capture, ir, total_macs
 from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.errors import CaptureError
@@ -25,12 +25,24 @@ from orchestrator.jobs.errors import UserCodeError
 from orchestrator.jobs.user_code import build_network
 from orchestrator.onnx.errors import OnnxError
 from tests.kernels.mutations import mutate_bytes
-from tests.unit.compression.networks import EveryOperator, Residual, SqueezeExcite, small_network
+from tests.unit.compression.networks import (
+    EveryOperator,
+    PlainShortcut,
+    Residual,
+    SqueezeExcite,
+    small_network,
+)
 from tests.unit.compression.onnx_files import exported, node, run_onnx, written
 from tests.unit.compression.sequence_networks import NETWORKS as SEQUENCE_NETWORKS
 from tests.unit.compression.sequence_networks import Temporal
 
-NETWORKS: list[Callable[[], nn.Module]] = [Residual, EveryOperator, small_network, *SEQUENCE_NETWORKS.values()]
+NETWORKS: list[Callable[[], nn.Module]] = [
+    Residual,
+    EveryOperator,
+    PlainShortcut,
+    small_network,
+    *SEQUENCE_NETWORKS.values(),
+]
 SHAPE = (1, 8, 8)
 
 
@@ -99,6 +111,34 @@ def test_a_part_of_a_feature_map_is_taken_as_the_runtime_takes_it(said: dict[str
     before_inputs = written([node("Slice", ["x"], **said)], {})
     before_inputs.opset_import[0].version = 9
     torch.testing.assert_close(load_network(before_inputs.SerializeToString())(x), expected)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pads": np.array([0, 0, 1, 0, 0, 0, 2, 3])},
+        {"pads": np.array([1, 0, 2, 3]), "value": np.array(0.5, np.float32), "axes": np.array([2, -1])},
+    ],
+)
+def test_a_border_is_made_as_the_runtime_makes_it(given: dict[str, np.ndarray]) -> None:
+    model = written([node("Pad", ["x", *given])], given)
+    model.opset_import[0].version = 18
+    data = model.SerializeToString()
+    x = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(load_network(data)(x), run_onnx(data, x))
+
+
+def test_a_border_from_before_it_was_an_input_goes_into_the_convolution() -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model = written([node("Pad", ["x"], "p", pads=[0, 0, 0, 0, 0, 0, 1, 1]), node("Conv", ["p", "w"])], {"w": weight})
+    model.opset_import[0].version = 9
+    graph = capture(load_network(model.SerializeToString()), (3, 8, 8))
+    (conv,) = graph.nodes
+    assert isinstance(conv, ir.Conv)
+    assert conv.padding == (0, 1, 0, 1)
+    refused(written([node("Pad", ["x", "n"], mode="reflect")], {"n": np.zeros(8, np.int64)}), "the_pad.*constant")
+    refused(written([node("Pad", ["x", "n"])], {"n": np.zeros(7, np.int64)}), "the_pad")
+    refused(written([node("Pad", ["x", "n"])], {"n": np.array([0] * 7 + [1 << 40])}), "the_pad")
 
 
 @pytest.mark.parametrize("sizes", [[5, 3], None])
