@@ -100,10 +100,9 @@ class Conclusion:
             return targets
         return targets_of(targets, self.control_plane.get_requesting_class())
 
-    def measure_quietly(self, made: Sequence[Made]) -> dict[str, list[Measurement]]:
+    def measure_quietly(self, made: Sequence[Made]) -> dict[str, Measured]:
         """By digest, on every target's class, as for the choice; orders that were answered are not sent again."""
-        found = self._measure(made, self.targets(), lambda share, words: None)
-        return {digest: measured.measurements for digest, measured in found.items()}
+        return self._measure(made, self.targets(), lambda share, words: None)
 
     def _measure(self, made: Sequence[Made], targets: Sequence[TargetSpec], tell: Tell) -> dict[str, Measured]:
         """Each distinct model once, by digest; where a faster one is wanted, the running one beside them."""

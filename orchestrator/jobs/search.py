@@ -1,13 +1,14 @@
 """The search of a job: anchors are measured on devices, tables say what to try, trials say what is on the front.
 
-1. *Anchors*: each share of channels at the most bits. They are trials like any other, and agents of every target's
-   class time them operator by operator, which gives the class's latency table.
+1. *Anchors*: each share of channels and blocks at the most bits. They are trials like any other, and agents of every
+   target's class time them operator by operator, which gives the class's latency table.
 2. *Seeds*: what quantization does to the answers (a divergence for each scheme and number of bits, without labels) and
    the anchors' losses add up to predictions; dynamic programming picks the front of those.
-3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What is known before training to
-   exceed every target is not trained.
-4. The best of the front for every target, or what came nearest to it, and as many more points as are to be confirmed
-   go to the job's conclusion, which has them measured.
+3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What is known before a step to
+   exceed every target does not take it: pruning by bytes, RAM and time, quantization by what pruning left.
+4. *Confirmation*: the best of the front for every target, or what came nearest to it, and as many more points as are to
+   be confirmed are measured on devices. By how much tables were wrong corrects what is predicted of the others; where
+   another is the best then, it is measured too. All that was measured goes to the job's conclusion.
 
 All that is made is a stage, and what is tried next depends on nothing but the seed and earlier answers: a job that died
 walks the same way again and finds it done.
@@ -20,19 +21,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Protocol
 
 from orchestrator import records
 from orchestrator.compression.errors import CompressionError
 from orchestrator.jobs.class_tables import ClassTables
 from orchestrator.jobs.conclusion import Made
+from orchestrator.jobs.confirmation import Confirmation
+from orchestrator.jobs.measure import Measured
 from orchestrator.jobs.search_seeds import predicted_parts
 from orchestrator.jobs.search_space import SearchSpace
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.jobs.trial_judge import TrialJudge
-from orchestrator.policy.choice import choose
-from orchestrator.records import Candidate, Measurement
+from orchestrator.records import Candidate
 from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import spread, worst_of
 from orchestrator.search.seeds import seeds
@@ -45,11 +46,11 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 4
 """Trials beside each other. Not the number of CPUs: the way that a search takes must not depend on the cluster."""
 SEEDED_SHARE = 0.5  # of the trials at most; the rest is the sampler's
-NEAREST = 4  # points to measure for a target that no trial met
-MOST_FOR_TARGETS = 32  # points, however many targets there are: a job has 64 candidates at most
+CONFIRMATIONS = 3
+"""Rounds of measuring what would be chosen. Measured figures choose in any case; more rounds find what suits better."""
 _WORDS = 1000
 
-MeasureModels = Callable[[Sequence[Made]], Mapping[str, list[Measurement]]]
+MeasureModels = Callable[[Sequence[Made]], Mapping[str, Measured]]
 
 
 class Maker(Protocol):
@@ -57,6 +58,7 @@ class Maker(Protocol):
 
     def divergence(self, quantize: QuantizeSpec) -> float: ...
     def outline(self, spec: CandidateSpec) -> StageOutput: ...
+    def pruned_accuracy(self, spec: CandidateSpec) -> float: ...
     def candidate(self, spec: CandidateSpec) -> Made: ...
     def signatures(self, output: StageOutput) -> tuple[str, ...]: ...
 
@@ -121,7 +123,7 @@ class ModelSearch:
         if not made:
             reasons = "; ".join(dict.fromkeys(self._stopped.values()))
             raise CompressionError(f"the search cannot begin, no share of channels can be made: {reasons}")
-        measured = self._measure(list(made.values()))
+        measured = {digest: its.measurements for digest, its in self._measure(list(made.values())).items()}
         digests = {anchor: entry.candidate.model_digest for anchor, entry in made.items()}
         operators = {anchor: self._maker.signatures(entry.output) for anchor, entry in made.items()}
         tables = ClassTables.of((operators[anchor], measured[digest]) for anchor, digest in digests.items())
@@ -137,7 +139,7 @@ class ModelSearch:
         room = int(self._spec.trials * SEEDED_SHARE) - len(anchors)
         if room < 1:
             return []
-        schemes, bits, _ = (axis.choices for axis in self._space.space.axes)
+        schemes, bits, *_ = (axis.choices for axis in self._space.space.axes)
         picks = [(scheme, bit) for scheme in range(len(schemes)) for bit in range(len(bits))]
         self._tell(0.0, f"sensitivity to {len(picks)} ways to quantize")
         with self._pool() as pool:
@@ -147,7 +149,7 @@ class ModelSearch:
 
     def _divergence(self, pick: tuple[int, int]) -> float | None:
         try:
-            return self._maker.divergence(self._space.quantize((*pick, 0)))
+            return self._maker.divergence(replace(self._space.quantize((*pick, 0, 0)), training=None))
         except CompressionError:
             return None  # this one cannot be had on this network
 
@@ -167,7 +169,7 @@ class ModelSearch:
             hopeless = self._hopeless(spec)
             if hopeless:
                 self._stopped[configuration] = hopeless[:_WORDS]
-                logger.info("trial %s is given up before training: %s", spec.name, hopeless)
+                logger.info("trial %s is given up: %s", spec.name, hopeless)
                 return
             made = self._maker.candidate(spec)
             if self._judge is not None:
@@ -179,8 +181,9 @@ class ModelSearch:
             logger.info("trial %s cannot be made: %s", spec.name, error)
 
     def _hopeless(self, spec: CandidateSpec) -> str:
-        """What every target has against it, known before it is trained; empty where it may do."""
-        if self._judge is None or spec.prune is None or not spec.prune.epochs:
+        """What every target has against it, known before it is trained or once it is pruned; empty where it may do."""
+        pruned = spec.prune is not None and spec.prune.epochs > 0
+        if self._judge is None or not (pruned or spec.quantize.training):
             return ""
         outline = self._maker.outline(spec)
         untrained = Candidate(
@@ -190,7 +193,11 @@ class ModelSearch:
             model_bytes=int(outline.metrics["model_bytes"]),
             peak_ram_bytes=int(outline.metrics["peak_ram_bytes"]),
         )
-        return self._judge.hopeless(self._judge.with_predictions(untrained, self._maker.signatures(outline)))
+        untrained = self._judge.with_predictions(untrained, self._maker.signatures(outline))
+        hopeless = self._judge.hopeless(untrained)
+        if hopeless or not pruned:
+            return hopeless
+        return self._judge.hopeless(replace(untrained, accuracy=self._maker.pruned_accuracy(spec)))
 
     def _judged(self, judge: TrialJudge, configuration: Configuration) -> Trial:
         if configuration in self._stopped:
@@ -210,27 +217,37 @@ class ModelSearch:
     def _found(self, judge: TrialJudge, study: Study) -> Found:
         on_front = {trial.configuration for trial in study.front()}
         trials = tuple(self._record(trial, trial.configuration in on_front) for trial in study.trials)
-        made = tuple(self._made[trial.configuration].with_measurements(()) for trial in self._to_confirm(judge, study))
+        made = self._confirmed(judge, study)
         ended = self._why(study)
         self._tell(1.0, f"{self._words(study)}; ended: {ended}")
         return Found(made, records.Search(trials_wanted=self._spec.trials, ended=ended, trials=trials))
 
-    def _to_confirm(self, judge: TrialJudge, study: Study) -> list[Trial]:
-        """The best for every target by what is predicted, or the nearest to it; then what spreads over the front."""
-        by_name = {self._made[t.configuration].candidate.name: t for t in study.trials if not t.is_stopped}
-        candidates = [self._made[trial.configuration].candidate for trial in by_name.values()]
-        best = [
-            [choice.chosen] if choice.chosen else judge.nearest(candidates, target)[:NEAREST]
-            for target, choice in zip(self._targets, choose(candidates, self._targets).classes, strict=True)
-        ]
-        by_rank = (candidate.name for rank in zip_longest(*best) for candidate in rank if candidate is not None)
-        wanted = set(list(dict.fromkeys(by_rank))[:MOST_FOR_TARGETS])
+    def _confirmed(self, judge: TrialJudge, study: Study) -> tuple[Made, ...]:
+        """What was measured on devices: what targets would get, what they get once tables are corrected, and what
+        spreads over the front."""
+        made = {m.candidate.name: m for t in study.trials if (m := self._made.get(t.configuration))}
+        confirmation = Confirmation((entry.candidate for entry in made.values()), judge)
+        wanted = confirmation.for_targets()
+        others = [name for name in self._spreading(study) if name not in wanted]
+        wanted += others[: max(self._spec.confirm - len(wanted), 0)]
+        confirmed: dict[str, Made] = {}
+        for _ in range(CONFIRMATIONS):
+            new = {name: made[name] for name in wanted if name not in confirmed}
+            if not new:
+                break
+            confirmed |= new
+            measured = self._measure(list(new.values()))
+            for name, entry in new.items():
+                confirmation.learn(name, measured[entry.candidate.model_digest])
+            wanted = confirmation.for_targets()
+        return tuple(entry.with_measurements(()) for entry in confirmed.values())
+
+    def _spreading(self, study: Study) -> list[str]:
+        """Names of points that cover the front, the most telling first."""
         front = study.front()
         reference = worst_of((trial.costs for trial in front), margin=0.1)
-        spreading = spread(front, lambda trial: trial.costs, self._spec.confirm, reference)
-        first = [trial for name, trial in by_name.items() if name in wanted]
-        rest = [trial for trial in spreading if trial not in first]
-        return [*first, *rest[: max(self._spec.confirm - len(first), 0)]]
+        chosen = spread(front, lambda trial: trial.costs, self._spec.confirm, reference)
+        return [self._made[trial.configuration].candidate.name for trial in chosen]
 
     def _record(self, trial: Trial, on_front: bool) -> records.Trial:
         name = self._space.candidate(trial.configuration).name

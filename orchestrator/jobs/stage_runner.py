@@ -30,6 +30,7 @@ class StageRunner:
         self._seed = seed
         self._told: dict[str, StageProgress] = {}
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}  # by key of a stage
 
     def inputs(
         self, name: str, *, data: str, parameters: Mapping[str, Any] | None = None, seeded: bool = True, **digests: str
@@ -46,14 +47,21 @@ class StageRunner:
         )
 
     def run(self, stage: str, inputs: StageInputs, run: Callable[[], StageOutput]) -> StageOutput:
-        """The stage's output, from the store or by running it; `stage` is what people see."""
+        """The stage's output, from the store or by running it; `stage` is what people see.
+
+        Of threads that want the same stage one runs it, and the others wait for what it makes: trials that differ in
+        bits alone share a pruned network.
+        """
 
         def announced() -> StageOutput:
             self._ray_runner.reporter(stage)(0.0)  # from here on the workers tell how far it is
             logger.info("%s: running, key %s", stage, inputs.key()[:12])
             return run()
 
-        return run_stage(self._store, inputs, announced)
+        with self._lock:
+            turn = self._turns.setdefault(inputs.key(), threading.Lock())
+        with turn:
+            return run_stage(self._store, inputs, announced)
 
     def tell(self, stage: str, fraction: float, words: str = "") -> None:
         with self._lock:

@@ -28,8 +28,9 @@ class TrialJudge:
         return replace(candidate, measurements=self.tables.predict(signatures, candidate.peak_ram_bytes))
 
     def costs(self, candidate: Candidate) -> Costs:
-        """Accuracy lost, slowness, bytes."""
-        return (1.0 - candidate.accuracy, self.slowness(candidate), float(candidate.model_bytes))
+        """Accuracy lost, slowness, bytes, RAM."""
+        sizes = float(candidate.model_bytes), float(candidate.peak_ram_bytes)
+        return (1.0 - candidate.accuracy, self.slowness(candidate), *sizes)
 
     def slowness(self, candidate: Candidate) -> float:
         """The median against the baseline's, on the class where that is worst."""
@@ -49,12 +50,11 @@ class TrialJudge:
         return sorted(candidates, key=lambda c: (self._missed(c, target), -c.accuracy, c.name))
 
     def hopeless(self, candidate: Candidate) -> str:
-        """Why no target can take it, whatever its accuracy turns out to be; empty where one may."""
-        perfect = replace(candidate, accuracy=1.0)
-        if self.violation(perfect) <= SLACK:
+        """Why no target can take it though it kept the accuracy that it has now; empty where one may."""
+        if self.violation(candidate) <= SLACK:
             return ""
-        nearest = min(self.targets, key=lambda target: self._missed(perfect, target))
-        blocks = shortfalls(point_for(perfect, nearest.device_class), nearest)
+        nearest = min(self.targets, key=lambda target: self._missed(candidate, target))
+        blocks = shortfalls(point_for(candidate, nearest.device_class), nearest)
         return f"{nearest.device_class}: {'; '.join(shortfall.words for shortfall in blocks)}"
 
     @staticmethod

@@ -59,17 +59,29 @@ class TrialMaker:
         inputs = order.inputs
         return self.stages.run("trial", inputs, lambda: self.ray_runner.outline_candidate(order, self.splits))
 
+    def pruned_accuracy(self, spec: CandidateSpec) -> float:
+        """What is left after pruning and training, before anything is quantized, on the choose split."""
+        assert spec.prune is not None
+        return float(self._pruned(spec.prune).metrics["accuracy"])
+
     def candidate(self, spec: CandidateSpec) -> Made:
         """Made, and judged on the choose split."""
         if spec.prune is None:
             return self.make_candidate(spec, self.student)
-        made = self.make_candidate(replace(spec, prune=None), self._narrower(spec.prune))
+        output = self._pruned(spec.prune)
+        network = NetworkRef(
+            entrypoint=self.student.entrypoint,
+            checkpoint=output.blobs[CHECKPOINT].digest,
+            prune=spec.prune,
+            made_on=output.metrics.get(MADE_ON),
+        )
+        made = self.make_candidate(replace(spec, prune=None), network)
         return replace(made, candidate=replace(made.candidate, name=spec.name))
 
     def signatures(self, output: StageOutput) -> tuple[str, ...]:
         return signatures(parse_model(self.control_plane.get_blob(output.blobs[MODEL].digest)))
 
-    def _narrower(self, spec: PruneSpec) -> NetworkRef:
+    def _pruned(self, spec: PruneSpec) -> StageOutput:
         """Pruned and trained back once, however many ways it is then quantized in."""
         order = PruneOrder(
             spec=spec, network=self.student, teacher=self.teacher, learning=self.learning, seed=self.seed
@@ -82,13 +94,7 @@ class TrialMaker:
             teacher=self.teacher.checkpoint,
         )
         prune = lambda: self.ray_runner.prune_network(order, self.splits, self.returned)  # noqa: E731
-        output = self.stages.run("trial", inputs, prune)
-        return NetworkRef(
-            entrypoint=self.student.entrypoint,
-            checkpoint=output.blobs[CHECKPOINT].digest,
-            prune=spec,
-            made_on=output.metrics.get(MADE_ON),
-        )
+        return self.stages.run("trial", inputs, prune)
 
     def _order(self, spec: CandidateSpec) -> CandidateOrder:
         inputs = self.stages.inputs(

@@ -58,7 +58,10 @@ class AdditiveSampler:
             return candidates[int(exceeded.argmin())]
         measured = np.array([trial.costs for trial in finished])
         spans = np.ptp(measured, axis=0)
-        scaled = measured / np.where(spans > 0, spans, 1.0)
+        varying = spans > 0  # what is the same for all tells none apart, and leaves the front no volume
+        if not varying.any():
+            return self._space.random(self._random)
+        scaled = measured[:, varying] / spans[varying]
         sums = _Sums(features, scaled)
         feasible = np.array([trial.is_feasible for trial in finished])
         known = [_point(row) for row in (scaled[feasible] if feasible.any() else scaled)]

@@ -7,6 +7,7 @@ running model, where caches are as they will be; and a model takes the sum of it
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -67,18 +68,21 @@ class LatencyTable:
         """The median time of a model with these operators.
 
         Raises:
-            MissingEntryError: an operator was never measured, with no number of bits.
+            MissingEntryError: an operator was never measured, with no number of bits and no share of blocks.
         """
         return self.overhead_us + sum(self.entry_us(key) for key in signatures)
 
     def entry_us(self, key: str) -> float:
-        """Of one operator; where it was never measured with these bits, as with others."""
+        """Of one operator; where it was never measured with these bits, as with others; and where not with this share
+        of blocks, as with the nearest."""
         if key in self.entries_us:
             return self.entries_us[key]
-        alike = [entry for other, entry in self.entries_us.items() if _without_bits(other) == _without_bits(key)]
+        plain, density = _plain(key), _density(key)
+        alike = [(abs(_density(k) - density), entry) for k, entry in self.entries_us.items() if _plain(k) == plain]
         if not alike:
             raise MissingEntryError(key)
-        return statistics.median(alike)
+        nearest, _ = min(alike)
+        return statistics.median(entry for distance, entry in alike if distance == nearest)
 
 
 def signatures(graph: Graph) -> tuple[str, ...]:
@@ -125,5 +129,13 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _without_bits(key: str) -> str:
-    return " ".join(word.partition("@")[0] for word in key.split(" ") if word not in ("shift", "multiply"))
+def _plain(key: str) -> str:
+    """Without what the time of an operator depends on little: bits, and how many of its blocks are there."""
+    words = (word.partition("@")[0].partition("/")[0] for word in key.split(" "))
+    return " ".join(word for word in words if word not in ("shift", "multiply"))
+
+
+def _density(key: str) -> float:
+    """The share of its weight's blocks that is there."""
+    sparse = re.search(r"/\d+~([\d.]+)@", key)
+    return float(sparse[1]) if sparse else 1.0

@@ -233,10 +233,19 @@ class SpaceSpec:
         tuple[Annotated[float, Key("bits per weight on average", minimum=2.0, maximum=8.0)], ...],
         Key("mixed bits, each layer's by its sensitivity, beside the same bits for all", max_items=8),
     ] = (5.0, 3.5)
+    trained_bits: Annotated[
+        tuple[Literal[8, 6, 4, 3, 2], ...],
+        Key("bits of a weight after quantization-aware training, beside those without", max_items=5),
+    ] = ()
+    training: Annotated[QuantizedTrainingSpec, Key("how those are trained")] = QuantizedTrainingSpec()
     macs_fractions: Annotated[
         tuple[Annotated[float, Key("multiply-accumulates to keep; 1 for no pruning", above=0.0, maximum=1.0)], ...],
         Key("shares of multiply-accumulates to keep by channel pruning", min_items=1, max_items=16),
     ] = (1.0, 0.75, 0.5, 0.35, 0.25)
+    block_sparsities: Annotated[
+        tuple[Annotated[float, Key("blocks that become zero; 0 for none", minimum=0.0, below=1.0)], ...],
+        Key("shares of the weights' blocks that become zero and are skipped", min_items=1, max_items=8),
+    ] = (0.0,)
     epochs: Annotated[int, Key("passes of distillation after pruning", **_EPOCHS)] = 1
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -244,7 +253,9 @@ class SpaceSpec:
             ("schemes", self.schemes),
             ("weightBits", self.weight_bits),
             ("meanBits", self.mean_bits),
+            ("trainedBits", self.trained_bits),
             ("macsFractions", self.macs_fractions),
+            ("blockSparsities", self.block_sparsities),
         ):
             if len(set(choices)) != len(choices):
                 yield key, "a choice is given twice"

@@ -127,6 +127,34 @@ async def test_what_a_search_pruned_and_quantized_is_made_again_from_its_lineage
 
 
 @pytest.mark.slow
+async def test_a_search_takes_what_training_and_blocks_make_smallest(plane: JobPlane) -> None:
+    space = {
+        "schemes": ["integer"],
+        "weightBits": [8],
+        "meanBits": [],
+        "trainedBits": [2],
+        "training": {"epochs": 1, "batchSize": 64},
+        "macsFractions": [1.0],
+        "blockSparsities": [0.0, 0.5],
+    }
+    target = {"deviceClass": "gateway", "compressionDrop": 1, "objective": "bytes"}
+    job_id = await plane.submit(spec(candidates=[], search={"trials": 4, "space": space}, targets=[target]))
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    assert job.search is not None
+    assert {trial.name for trial in job.search.trials} == {"int-w8", "int-w2t", "int-w8-b0.5", "int-w2t-b0.5"}
+    digest = job.chosen[0].model_digest
+    assert next(candidate.name for candidate in job.candidates if candidate.model_digest == digest) == "int-w2t-b0.5"
+    weights = [t for t in plane.engine(digest).graph.tensors if t.bits or t.is_block_sparse]
+    assert any(tensor.is_block_sparse and tensor.bits == 2 for tensor in weights)
+    lineage = next(s.lineage for s in await plane.statements(digest) if s.HasField("lineage"))
+    recipe = ModelRecipe.from_json(lineage.recipe_json)
+    assert recipe.quantize.training is not None
+    assert recipe.prune is not None
+    assert recipe.prune.block_sparsity == 0.5
+
+
+@pytest.mark.slow
 async def test_a_job_makes_block_sparse_networks_rules_and_cascades(plane: JobPlane) -> None:
     anything_goes = {"fidelityFloor": 0.0, "cascade": {"mostDrop": 1.0, "leastAnswered": 0.0}}
     candidates = [

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.compression.errors import CompressionError, QuantizationError
 from orchestrator.compression.recipe import Recipe
 from orchestrator.jobs.conclusion import Made
+from orchestrator.jobs.confirmation import NEAREST
+from orchestrator.jobs.measure import Measured
 from orchestrator.jobs.provenance import ModelRecipe, Provenance
-from orchestrator.jobs.search import NEAREST, Found, ModelSearch
+from orchestrator.jobs.search import Found, ModelSearch
 from orchestrator.jobs.search_space import SearchSpace
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.records import Candidate, Measurement
-from orchestrator.spec import CandidateSpec, QuantizeSpec, SearchSpec, SpaceSpec, TargetSpec
+from orchestrator.spec import (
+    CandidateSpec,
+    PruneSpec,
+    QuantizedTrainingSpec,
+    QuantizeSpec,
+    SearchSpec,
+    SpaceSpec,
+    TargetSpec,
+)
 
 SPACE = SpaceSpec(weight_bits=(8, 6, 4, 3, 2), mean_bits=(), macs_fractions=(1.0, 0.8, 0.6, 0.4, 0.2))
 
@@ -23,17 +34,24 @@ SPACE = SpaceSpec(weight_bits=(8, 6, 4, 3, 2), mean_bits=(), macs_fractions=(1.0
 class SimulatedNetwork:
     """What making and timing models of one network would give; counts what it is asked for."""
 
-    def __init__(self, *, slow: float = 1.0) -> None:
-        self.slow = slow
+    def __init__(self, *, slow: float = 1.0, tables_miss: float = 1.0) -> None:
+        """`tables_miss`: how many times longer a model takes whose bits are not those of the anchors."""
+        self.slow, self.tables_miss = slow, tables_miss
         self.trained: list[str] = []
         self.outlined: list[str] = []
+        self.measured: list[str] = []
 
     def accuracy(self, spec: CandidateSpec) -> float:
-        kept = spec.prune.macs_fraction if spec.prune else 1.0
         penalty = 1.5 if spec.quantize.scheme == "power-of-two" else 1.0
-        return 0.93 - 0.05 * (1 - kept) ** 2 - penalty * 0.002 * (8 - spec.quantize.weight_bits) ** 2
+        if spec.quantize.training is not None:
+            penalty *= 0.2
+        return self.pruned_accuracy(spec) - penalty * 0.002 * (8 - spec.quantize.weight_bits) ** 2
+
+    def pruned_accuracy(self, spec: CandidateSpec) -> float:
+        return 0.93 - 0.05 * (1 - _kept(spec)) ** 2 - 0.02 * _sparsity(spec)
 
     def divergence(self, quantize: QuantizeSpec) -> float:
+        assert quantize.training is None  # a search does not train to find out where to begin
         if quantize.weight_bits == 2:
             raise QuantizationError("two bits cannot be had")
         return 0.01 * (8 - quantize.weight_bits) ** 2
@@ -43,7 +61,7 @@ class SimulatedNetwork:
         return StageOutput(metrics={"spec": spec, **self._sizes(spec)})
 
     def candidate(self, spec: CandidateSpec) -> Made:
-        if spec.quantize.weight_bits == 2:
+        if spec.quantize.weight_bits == 2 and spec.quantize.training is None:
             raise QuantizationError("two bits cannot be had")
         self.trained.append(spec.name)
         candidate = Candidate(
@@ -57,31 +75,41 @@ class SimulatedNetwork:
 
     def signatures(self, output: StageOutput) -> tuple[str, ...]:
         spec: CandidateSpec = output.metrics["spec"]
-        kept = spec.prune.macs_fraction if spec.prune else 1.0
-        return ("input 8x8x1", f"Conv2D 8x8x{kept} weight 9@{spec.quantize.weight_bits} multiply")
+        blocks = f"/4~{1 - _sparsity(spec):.2f}" if _sparsity(spec) else ""
+        return ("input 8x8x1", f"Conv2D 8x8x{_kept(spec)} weight 9{blocks}@{spec.quantize.weight_bits} multiply")
 
-    def measure(self, made: Sequence[Made]) -> dict[str, list[Measurement]]:
-        """One class of devices; time goes with channels."""
+    def measure(self, made: Sequence[Made]) -> dict[str, Measured]:
+        """One class of devices; time goes with channels and blocks."""
         measured = {}
         for entry in made:
             spec: CandidateSpec = entry.output.metrics["spec"]
-            took_us = 1000.0 * self.slow * (spec.prune.macs_fraction if spec.prune else 1.0)
-            measured[entry.candidate.model_digest] = [
-                Measurement(
-                    device_class="camera",
-                    engine_path="avx2",
-                    latency_p50_us=took_us + 5,
-                    latency_p95_us=1.1 * (took_us + 5),
-                    runs=50,
-                    peak_ram_bytes=entry.candidate.peak_ram_bytes,
-                    operator_p50_us=(2.0, took_us),
-                )
-            ]
+            took_us = 1000.0 * self.slow * _kept(spec) * (1 - _sparsity(spec))
+            if spec.quantize.weight_bits != 8:
+                took_us *= self.tables_miss
+            self.measured.append(spec.name)
+            measurement = Measurement(
+                device_class="camera",
+                engine_path="avx2",
+                latency_p50_us=took_us + 5,
+                latency_p95_us=1.1 * (took_us + 5),
+                runs=50,
+                peak_ram_bytes=entry.candidate.peak_ram_bytes,
+                operator_p50_us=(2.0, took_us),
+            )
+            measured[entry.candidate.model_digest] = Measured([measurement])
         return measured
 
     def _sizes(self, spec: CandidateSpec) -> dict[str, int]:
-        kept = spec.prune.macs_fraction if spec.prune else 1.0
-        return {"model_bytes": int(8000 * kept * spec.quantize.weight_bits), "peak_ram_bytes": 20_000}
+        size = 8000 * _kept(spec) * (1 - _sparsity(spec)) * spec.quantize.weight_bits
+        return {"model_bytes": int(size), "peak_ram_bytes": 20_000}
+
+
+def _kept(spec: CandidateSpec) -> float:
+    return (spec.prune.macs_fraction if spec.prune else None) or 1.0
+
+
+def _sparsity(spec: CandidateSpec) -> float:
+    return (spec.prune.block_sparsity if spec.prune else None) or 0.0
 
 
 def search(network: SimulatedNetwork, *targets: TargetSpec, **spec: object) -> Found:
@@ -172,6 +200,58 @@ def test_mixed_bits_are_choices_beside_the_same_bits_for_all_from_the_gentlest_o
         (4, None),
         (8, 4.0),
     ]
+
+
+def test_bits_with_training_and_blocks_are_choices_too_and_named_in_short() -> None:
+    space = SearchSpace(
+        SpaceSpec(
+            schemes=("integer",),
+            weight_bits=(8,),
+            mean_bits=(),
+            trained_bits=(2,),
+            training=QuantizedTrainingSpec(epochs=3),
+            macs_fractions=(1.0, 0.5),
+            block_sparsities=(0.0, 0.6),
+        )
+    )
+    specs = {(spec := space.candidate(configuration)).name: spec for configuration in space.space.all()}
+    assert list(specs)[:4] == ["int-w8", "int-w8-b0.6", "int-w8-m0.5", "int-w8-m0.5-b0.6"]
+    everything = specs["int-w2t-m0.5-b0.6"]
+    assert everything.quantize == QuantizeSpec(weight_bits=2, training=QuantizedTrainingSpec(epochs=3))
+    assert everything.prune == PruneSpec(macs_fraction=0.5, block_sparsity=0.6)
+    assert specs["int-w8-b0.6"].prune == PruneSpec(block_sparsity=0.6)
+    assert [space.candidate(anchor).name for anchor in space.anchors()] == list(specs)[:4]
+
+
+def test_a_search_finds_what_only_training_and_blocks_can_give() -> None:
+    space = replace(SPACE, trained_bits=(2,), block_sparsities=(0.0, 0.5))
+    found = search(SimulatedNetwork(), TargetSpec(device_class="camera", model_bytes=4_000), space=space, trials=40)
+    smallest = min((made.candidate for made in found.made), key=lambda candidate: candidate.model_bytes)
+    assert smallest.name.startswith("int-w2t")
+    assert smallest.name.endswith("b0.5")
+    assert smallest.model_bytes <= 4_000
+
+
+def test_what_pruning_left_too_little_of_is_not_quantized() -> None:
+    class Brittle(SimulatedNetwork):
+        def pruned_accuracy(self, spec: CandidateSpec) -> float:
+            return 0.93 if spec.prune is None else 0.1
+
+    network = Brittle()
+    found = search(network, TargetSpec(device_class="camera", accuracy_floor=0.9), trials=50)
+    stopped = {trial.name for trial in found.search.trials if "accuracy 0.1000 is" in trial.stopped}
+    assert stopped
+    assert all("-m" in name for name in stopped)
+    assert not stopped & set(network.trained)
+
+
+def test_where_tables_were_wrong_another_model_is_measured_that_meets_the_limit() -> None:
+    network = SimulatedNetwork(tables_miss=1.3)
+    target = TargetSpec(device_class="camera", latency_p95_ms=0.8, model_bytes=30_000)
+    found = search(network, target, trials=50, confirm=1)
+    assert [made.candidate.name for made in found.made] == ["int-w6-m0.6", "int-w8-m0.4"]
+    first, second = (found_of.measurements[0].latency_p95_us for found_of in network.measure(found.made).values())
+    assert first > 800 >= second
 
 
 def test_a_budget_that_is_used_up_ends_the_search_with_what_there_is() -> None:

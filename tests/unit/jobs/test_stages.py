@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from orchestrator.jobs.conclusion import certificate_inputs
+from orchestrator.jobs.progress import ProgressPlan
+from orchestrator.jobs.stage_runner import StageRunner
 from orchestrator.jobs.stages import Blob, StageInputs, StageOutput, StageRecord, canonical_json, run_stage
 
 INPUTS = StageInputs(
@@ -107,3 +111,33 @@ def test_a_certificate_is_of_a_model_a_teacher_and_a_split_whatever_code_asks_fo
         certificate_inputs("m", teacher="t", certify="d"),
     ]
     assert len({inputs.key() for inputs in [asked, *others]}) == 4
+
+
+class SilentReporters:
+    """The part of a Ray runner that running a stage needs."""
+
+    def reporter(self, stage: str) -> Callable[..., None]:
+        return lambda *words: None
+
+
+def test_of_two_threads_that_want_a_stage_one_runs_it_and_both_get_its_output() -> None:
+    runner = StageRunner(DictStore(), SilentReporters(), ProgressPlan({}), code="c0", seed=7)  # type: ignore[arg-type]
+    second_runs = threading.Event()
+    found: list[StageOutput] = []
+    output = StageOutput(metrics={"accuracy": 0.9})
+
+    def run_second() -> StageOutput:
+        second_runs.set()
+        return output
+
+    second = threading.Thread(target=lambda: found.append(runner.run("prune", INPUTS, run_second)))
+
+    def run_first() -> StageOutput:
+        second.start()
+        assert not second_runs.wait(timeout=0.3)
+        return output
+
+    assert runner.run("prune", INPUTS, run_first) == output
+    second.join()
+    assert found == [output]
+    assert not second_runs.is_set()

@@ -27,6 +27,14 @@ def test_bits_that_were_never_measured_count_as_others_and_shapes_that_were_not_
         table.entry_us("Linear 9 -> 4 weight 4x9@8 multiply")
 
 
+def test_shares_of_blocks_that_were_never_measured_count_as_the_nearest() -> None:
+    keys = ("Linear 64 -> 64 weight 64x64@8 multiply", "Linear 64 -> 64 weight 64x64/4~0.40@8 multiply")
+    table = LatencyTable.of([OperatorTimes(keys, (10.0, 4.0), 14.0)])
+    assert table.entry_us("Linear 64 -> 64 weight 64x64/4~0.35@2 shift") == 4.0
+    assert table.entry_us("Linear 64 -> 64 weight 64x64/8~0.90@8 multiply") == 10.0
+    assert table.entry_us("Linear 64 -> 64 weight 64x64@4 multiply") == 10.0
+
+
 def test_times_that_do_not_match_the_operators_or_no_times_make_no_table() -> None:
     with pytest.raises(ValueError, match="2 times for 1"):
         LatencyTable.of([OperatorTimes(("a",), (1.0, 2.0), 3.0)])

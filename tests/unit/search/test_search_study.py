@@ -139,6 +139,21 @@ def test_a_search_that_gains_nothing_any_more_ends_early() -> None:
     assert len(study.trials) == 7
 
 
+def test_a_cost_that_is_the_same_for_all_does_not_blind_the_sampler() -> None:
+    network = Network(4)
+
+    def share(*constant: float) -> float:
+        study = Study(SPACE, AdditiveSampler(SPACE, seed=4), trials=40, seed=4)
+        while not study.is_over:
+            for configuration in study.ask():
+                study.tell(Trial(configuration=configuration, costs=(*network.costs(configuration), *constant)))
+        found = [trial.costs[:3] for trial in study.trials]
+        reference = worst_of(network.costs(configuration) for configuration in SPACE.all())
+        return hypervolume(found, reference)
+
+    assert share(1.0) == share()
+
+
 def test_constraints_reach_the_sampler() -> None:
     """Only one corner is allowed; who is told which trials are not feasible finds more of it than who is not."""
 
