@@ -33,7 +33,8 @@ class Confirmation:
 
     def for_targets(self) -> list[str]:
         """Names of the best for every target as far as is known, or of the nearest to it; the most wanted first."""
-        pool = self._as_known()
+        factors = self._factors()
+        pool = [self._as_known(candidate, factors) for candidate in self._predicted.values()]
         targets = self._judge.targets
         best = [
             [choice.chosen] if choice.chosen else self._judge.nearest(pool, target)[:NEAREST]
@@ -42,14 +43,11 @@ class Confirmation:
         by_rank = (candidate.name for rank in zip_longest(*best) for candidate in rank if candidate is not None)
         return list(dict.fromkeys(by_rank))[:MOST_FOR_TARGETS]
 
-    def _as_known(self) -> list[Candidate]:
-        factors = self._factors()
-        return [
-            replace(candidate, measurements=tuple(known.measurements), refusals=tuple(known.refusals))
-            if (known := self._measured.get(name))
-            else replace(candidate, measurements=tuple(_scaled(m, factors) for m in candidate.measurements))
-            for name, candidate in self._predicted.items()
-        ]
+    def _as_known(self, candidate: Candidate, factors: Mapping[str, float]) -> Candidate:
+        known = self._measured.get(candidate.name)
+        if known is not None:
+            return replace(candidate, measurements=tuple(known.measurements), refusals=tuple(known.refusals))
+        return replace(candidate, measurements=tuple(_scaled(m, factors) for m in candidate.measurements))
 
     def _factors(self) -> dict[str, float]:
         """By class, how many times its predicted p95 a model takes: the median of those measured."""
@@ -57,10 +55,9 @@ class Confirmation:
         for name, measured in self._measured.items():
             predicted = {m.device_class: m.latency_p95_us for m in self._predicted[name].measurements}
             for found in measured.measurements:
-                if predicted.get(found.device_class, 0.0) > 0:
-                    ratios.setdefault(found.device_class, []).append(
-                        found.latency_p95_us / predicted[found.device_class]
-                    )
+                expected_us = predicted.get(found.device_class, 0.0)
+                if expected_us > 0:
+                    ratios.setdefault(found.device_class, []).append(found.latency_p95_us / expected_us)
         return {device_class: statistics.median(found) for device_class, found in ratios.items()}
 
 
