@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.compression.errors import DataError, PreprocessingError
+from orchestrator.datasets.feature_grid import FeatureGrid
 from orchestrator.datasets.splits import Split, Splits, require_disjoint
 
 __all__ = [
@@ -27,10 +28,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """x = (pixel / 255 - mean) / std, for each channel. The compressed model has it built in as a table."""
+    """x = (pixel / 255 - mean) / std, for each channel. The compressed model has it built in as a table.
+
+    Of tabular data `features` is how a device makes pixels of numbers, which is built in too.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    features: FeatureGrid | None = None
 
     def __post_init__(self) -> None:
         if not self.mean or len(self.mean) != len(self.std):
@@ -40,7 +45,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, splits: Splits) -> Preprocessing:
-        return cls(splits.mean, splits.std)
+        return cls(splits.mean, splits.std, splits.features and splits.features.grid)
 
     def table(self) -> npt.NDArray[np.float64]:
         """What each of the 256 pixel values becomes: float64 [C, 256]."""

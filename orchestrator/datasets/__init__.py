@@ -13,18 +13,21 @@ from orchestrator.datasets.errors import (
     SplitRoleError,
 )
 from orchestrator.datasets.sealed import SealedSplit
-from orchestrator.datasets.splits import Role, Split, Splits, concatenate
+from orchestrator.datasets.splits import Features, Role, Split, Splits, concatenate
+from orchestrator.datasets.tables import Table
 
 __all__ = [
     "CertifySpentError",
     "DatasetError",
     "DatasetFormatError",
     "DatasetUnavailableError",
+    "Features",
     "LeakError",
     "Role",
     "SealedSplit",
     "Split",
     "SplitRoleError",
     "Splits",
+    "Table",
     "concatenate",
 ]

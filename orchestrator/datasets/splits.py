@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.datasets.errors import DatasetFormatError, LeakError, SplitRoleError
+from orchestrator.datasets.feature_grid import FeatureGrid, Float32
 
 
 class Role(StrEnum):
@@ -92,6 +93,29 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Features:
+    """What the channels of a table's rows are: their names, and the steps that their numbers are put on."""
+
+    names: tuple[str, ...]
+    grid: FeatureGrid
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names) or not all(name.strip() for name in self.names):
+            raise DatasetFormatError("features need names that are all different")
+
+    def codes(self, rows: Float32) -> npt.NDArray[np.uint8]:
+        """[N, features] as the inputs of a split: the steps, counted from 0."""
+        steps = self.grid.quantize(rows).astype(np.int16) + 128
+        return steps.astype(np.uint8)[:, np.newaxis, np.newaxis]
+
+    def digest(self) -> str:
+        state = hashlib.sha256(repr(self.names).encode())
+        state.update(self.grid.offset.astype("<f4").tobytes())
+        state.update(self.grid.multiplier.astype("<f4").tobytes())
+        return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Splits:
     """The data of one job.
 
@@ -99,6 +123,7 @@ class Splits:
         train, calibrate, choose, certify: pairwise disjoint by input; `LeakError` otherwise.
         labels: class names; a label is an index into them.
         mean, std: per channel, of pixels in 0..1; a network sees (pixel / 255 - mean) / std.
+        features: of a table, see `tables`; None for images.
     """
 
     train: Split
@@ -108,6 +133,7 @@ class Splits:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    features: Features | None = None
 
     def __post_init__(self) -> None:
         for name, split in self.named().items():
@@ -125,6 +151,8 @@ class Splits:
                 f"mean and std need one entry for each of {channels} channel(s), "
                 f"found {len(self.mean)} and {len(self.std)}"
             )
+        if self.features is not None and self.train.sample_shape != (1, 1, len(self.features.names)):
+            raise DatasetFormatError(f"{len(self.features.names)} features do not fit rows {self.train.sample_shape}")
         if not all(np.isfinite(self.mean)) or not all(np.isfinite(s) and s > 0 for s in self.std):
             raise DatasetFormatError(
                 f"mean must be finite and std finite and positive, found {self.mean} and {self.std}"
@@ -143,7 +171,10 @@ class Splits:
     def digest(self) -> str:
         """SHA-256 (hex) over all splits, labels and preprocessing."""
         parts = [f"{name}={split.digest()}" for name, split in self.named().items()]
-        return hashlib.sha256(f"{parts} {self.labels} {self.mean} {self.std}".encode()).hexdigest()
+        text = f"{parts} {self.labels} {self.mean} {self.std}"
+        if self.features is not None:
+            text += f" {self.features.digest()}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def without_certify(self) -> Splits:
         """What a search may hold: `certify` is empty."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.datasets import Split, Splits, concatenate
+from orchestrator.datasets import Features, Split, Splits, concatenate
 from orchestrator.jobs.errors import JobFailedError
 
 HELD_OUT_ONE_IN = 4
@@ -25,6 +25,14 @@ class ReturnedSample:
 
     raw: bytes
     label: int
+
+
+def raw_of_row(float32: bytes, features: Features) -> bytes:
+    """A row of a table as splits have it; empty where it is none."""
+    if len(float32) != 4 * len(features.names):
+        return b""
+    row = np.frombuffer(float32, "<f4")
+    return b"" if np.isnan(row).any() else features.codes(row[np.newaxis]).tobytes()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,14 +14,22 @@ from orchestrator.compression.checkpoint import save_checkpoint
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network
 from orchestrator.compression.training.distillation import distill
-from orchestrator.datasets import SealedSplit, Split, Splits
+from orchestrator.datasets import Features, SealedSplit, Split, Splits
 from orchestrator.jobs.learning import learning_of
 from orchestrator.jobs.orders import MADE_ON, DataFacts, NetworkRef, StudentOrder
-from orchestrator.jobs.repair_data import RepairData, ReturnedSample, divide_returned, mixed_calibration, sample_of
+from orchestrator.jobs.repair_data import (
+    RepairData,
+    ReturnedSample,
+    divide_returned,
+    mixed_calibration,
+    raw_of_row,
+    sample_of,
+)
 from orchestrator.jobs.stages import StageOutput
 from orchestrator.jobs.user_code import build_network, load_splits
 from orchestrator.jobs.worker import TaskContext, load_network
 from orchestrator.spec import DataSpec
+from protos import fleet_pb2
 
 REPAIR_TRAIN_SAMPLES = 12_000
 """A repair rehearses what the student knew; it need not see all of it again, and shall end within a minute."""
@@ -39,7 +47,7 @@ def load_returned(
 ) -> tuple[DataFacts, Splits, RepairData]:
     """The facts, the splits for a repair of what learned from the data of `data_digest`, and the samples divided."""
     stored = context.control_plane().list_samples(device_ids)
-    samples = [ReturnedSample(entry.sample.raw, entry.sample.label) for entry in stored]
+    samples = [_returned(entry.sample, splits.features) for entry in stored]
     returned = divide_returned(samples, splits, certify.input_digests)
     repair_splits = dataclasses.replace(
         splits,
@@ -49,6 +57,11 @@ def load_returned(
     digest = hashlib.sha256(f"{data_digest} {repair_splits.digest()} {returned.digest()}".encode()).hexdigest()
     divided = {"returned": returned.train, "returned held out": returned.held_out}
     return _facts(digest, {**repair_splits.named(), "certify": certify, **divided}), repair_splits, returned
+
+
+def _returned(sample: fleet_pb2.Sample, features: Features | None) -> ReturnedSample:
+    raw = raw_of_row(sample.float32, features) if features and sample.HasField("float32") else sample.raw
+    return ReturnedSample(raw, sample.label)
 
 
 def distill_student(

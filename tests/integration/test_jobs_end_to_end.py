@@ -9,8 +9,10 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_breast_cancer
 from torch import nn
 
 from edge_agent.facts import cpu_model
@@ -152,6 +154,30 @@ async def test_a_search_takes_what_training_and_blocks_make_smallest(plane: JobP
     assert recipe.quantize.training is not None
     assert recipe.prune is not None
     assert recipe.prune.block_sparsity == 0.5
+
+
+@pytest.mark.slow
+async def test_a_job_makes_rules_of_a_table_that_take_its_rows_as_they_are(plane: JobPlane) -> None:
+    job_id = await plane.submit(
+        spec(
+            data={"entrypoint": "workload:load_cells"},
+            teacher={"entrypoint": "workload:dense", "epochs": 30, "batchSize": 32},
+            student={"entrypoint": "workload:dense", "epochs": 20},
+            candidates=[{"name": "rules", "rules": {"rules": 24, "trees": 4, "fidelityFloor": 0.9}}],
+            targets=[{"deviceClass": "gateway", "accuracyFloor": 0.9, "modelBytes": 4096, "compressionDrop": 0.05}],
+        )
+    )
+    job = await plane.end_of(job_id)
+    assert job.state is JobState.SUCCEEDED, plane.log(job_id)
+    digest = job.chosen[0].model_digest
+    engine = plane.engine(digest)
+    bunch = load_breast_cancer()
+    rows = bunch.data.astype("<f4")
+    answers = np.frombuffer(engine.infer_batch(rows.tobytes(), raw=False), np.int8).reshape(len(rows), -1)
+    assert (answers.argmax(axis=1) == bunch.target).mean() > 0.92
+    rules = next(s.rules for s in await plane.statements(digest) if s.HasField("rules"))
+    assert "worst perimeter" in rules.text or "worst area" in rules.text or "worst radius" in rules.text
+    assert rules.fidelity >= 0.9
 
 
 @pytest.mark.slow

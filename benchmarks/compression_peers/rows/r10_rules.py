@@ -18,9 +18,9 @@ from compression_peers.row import Check, Row, above, at_least, at_most
 from compression_peers.tables import RULES, TABLES, Answers, Fold
 from orchestrator.compression.rules.budget import RuleBudget
 from orchestrator.compression.rules.fitting import fit_rules
-from orchestrator.compression.rules.grid import FeatureGrid
 from orchestrator.compression.rules.model import build_rules_model
 from orchestrator.compression.rules.table import to_integers
+from orchestrator.datasets.feature_grid import FeatureGrid
 
 OURS, SINGLE = "espalier", "espalier, one tree"
 CART_HARD, CART_LABELS, FIGS = "CART on hard labels", "CART on the data's labels", "FIGS on hard labels"

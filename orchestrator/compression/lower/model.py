@@ -66,19 +66,28 @@ class _Lowering:
     def run(
         self, name: str, preprocessing: Preprocessing, labels: tuple[str, ...]
     ) -> tuple[pb.Model, dict[bytes, bytes]]:
-        grid = self.quantized.grids[self.graph.input]
-        pixels = self.table.add("input.raw_table", raw_table(preprocessing, grid))
         operators = [self.operator(node) for node in self.graph.nodes]
         model = pb.Model(
             format_version=FORMAT_VERSION,
             name=name,
-            input=pb.Input(activation=0, raw_table=pixels, multiplier=1 / grid.scale),
+            input=self.input(preprocessing, self.quantized.grids[self.graph.input]),
             output=pb.Output(activation=self.index[self.graph.output], labels=labels),
             activations=[self.activation(value) for value in self.index],
             tensors=self.table.tensors,
             operators=operators,
         )
         return model, self.table.blobs
+
+    def input(self, preprocessing: Preprocessing, grid: Grid) -> pb.Input:
+        pixels, features = raw_table(preprocessing, grid), preprocessing.features
+        if features is None:
+            table = self.table.add("input.raw_table", pixels)
+            return pb.Input(activation=0, raw_table=table, multiplier=1 / grid.scale)
+        if not (pixels == np.arange(-128, 128)).all():
+            raise QuantizationError("the steps of a table's features are not those of the input; see datasets.Table")
+        table = self.table.add("input.raw_table", pixels[:1])
+        affine = self.table.add("input.channel_affine", np.stack([features.offset, features.multiplier]))
+        return pb.Input(activation=0, raw_table=table, multiplier=1.0, channel_affine=affine)
 
     def activation(self, value: str) -> pb.Activation:
         grid = self.quantized.grids[value]

@@ -8,11 +8,11 @@ from orchestrator.compression.errors import DataError
 from orchestrator.compression.rules.budget import RuleBudget
 from orchestrator.compression.rules.fidelity import Predict
 from orchestrator.compression.rules.forest import Float, Forest, Index, Int8
-from orchestrator.compression.rules.grid import FeatureGrid
 from orchestrator.compression.rules.growth import grow
 from orchestrator.compression.rules.merging import merge
 from orchestrator.compression.rules.model import bare_model
 from orchestrator.compression.rules.queries import Teacher
+from orchestrator.datasets.feature_grid import FeatureGrid
 
 
 def fit_rules(

@@ -11,8 +11,8 @@ from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.lower.model import FORMAT_VERSION, serialise
 from orchestrator.compression.lower.tensors import TensorTable
 from orchestrator.compression.rules.forest import Forest, Int8
-from orchestrator.compression.rules.grid import FeatureGrid
 from orchestrator.compression.rules.table import add_rule_table, scores_activation, to_integers
+from orchestrator.datasets.feature_grid import FeatureGrid
 from protos import model_pb2 as pb
 
 _GOLDEN_CASES = 4

@@ -28,8 +28,9 @@ from orchestrator.compression.rules.forest import Float, Forest, Int8
 from orchestrator.compression.rules.queries import Teacher
 from orchestrator.compression.rules.recipe import RulesRecipe
 from orchestrator.compression.rules.table import add_rule_table, scores_activation, to_integers
-from orchestrator.compression.rules.tap import INPUT, add_tap, probabilities, run
-from orchestrator.compression.rules.text import describe, to_text
+from orchestrator.compression.rules.tap import INPUT, add_tap, feature_grid, probabilities, run
+from orchestrator.compression.rules.text import Boundary, describe, to_text
+from orchestrator.datasets.feature_grid import FeatureGrid
 from orchestrator.datasets.splits import Split, concatenate
 from protos import model_pb2 as pb
 
@@ -54,9 +55,17 @@ class NetworkRules:
 
 
 def distill_rules(
-    network: Artifact, train: Split, calibrate: Split, recipe: RulesRecipe, *, seed: int = 0
+    network: Artifact,
+    train: Split,
+    calibrate: Split,
+    recipe: RulesRecipe,
+    *,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
 ) -> NetworkRules:
     """Rules over the features that `recipe` names, which answer as `network` does.
+
+    `names` are those of a table's features, for rules that read them.
 
     Raises:
         RecipeError: the network has no such operator.
@@ -72,7 +81,9 @@ def distill_rules(
     features = tapped.finish(add_tap(tapped, recipe.features, recipe.pool))
     x_NF = run(features, train.inputs)
     target_NC = probabilities(network, run(network, train.inputs))
-    teacher = _input_teacher(network) if (recipe.features, recipe.pool) == (INPUT, 0) else None
+    reads_input = (recipe.features, recipe.pool) == (INPUT, 0)
+    table = feature_grid(network) if reads_input else None
+    teacher = _input_teacher(network, table) if reads_input else None
     budget = recipe.budget
 
     forest = fit_rules(x_NF, target_NC, budget, teacher=teacher, seed=seed)
@@ -83,12 +94,16 @@ def distill_rules(
     else:
         artifact, fitted, fidelity = _in_front(network, forest, x_NF, unseen, recipe)
     artifact = _with_golden(artifact, calibrate if len(calibrate) else train)
+    if table is None:
+        columns, boundary = None, _boundary_of(features)
+    else:
+        columns, boundary = names, table.boundary
     return NetworkRules(
         artifact=artifact,
         forest=forest,
         fidelity=fidelity,
         cascade=fitted,
-        text=_text(network, features, forest, x_NF, target_NC, fidelity, fitted),
+        text=_text(network, forest, x_NF, target_NC, fidelity, fitted, columns, boundary),
         table_bytes=to_integers(forest, x_NF).table_bytes,
     )
 
@@ -102,14 +117,15 @@ def _validated(x_NF: Int8, target_NC: Float, teacher: Teacher | None, recipe: Ru
     return fidelity
 
 
-def _input_teacher(network: Artifact) -> Teacher:
+def _input_teacher(network: Artifact, table: FeatureGrid | None) -> Teacher:
     """Asks the network about made-up inputs: the float of an int8 input is what the input's grid rounds back to it."""
     engine = network.load()
     source, grid = engine.graph.input, engine.graph.input_activation
     classes = engine.graph.output_activation.elements
 
     def ask(q_NF: Int8) -> Float:
-        values = (q_NF.astype(np.float64) - grid.zero_point) / source.multiplier
+        plain = (q_NF.astype(np.float64) - grid.zero_point) / source.multiplier
+        values = plain if table is None else table.dequantize(q_NF)
         output = engine.infer_batch(values.astype("<f4").tobytes(), raw=False)
         return probabilities(network, np.frombuffer(output, np.int8).reshape(-1, classes))
 
@@ -182,22 +198,24 @@ def _with_golden(bare: Artifact, samples: Split) -> Artifact:
 
 def _text(
     network: Artifact,
-    features: Artifact,
     forest: Forest,
     x_NF: Int8,
     target_NC: Float,
     fidelity: Fidelity,
     fitted: CascadeFit | None,
+    columns: Sequence[str] | None,
+    boundary: Boundary,
 ) -> str:
-    grid = features.load().graph.output_activation
     labels: Sequence[str] = network.load().graph.output.labels or [f"class {c}" for c in range(forest.classes)]
-    names = [f"feature {number}" for number in range(x_NF.shape[1])]
-
-    def boundary(feature: int, threshold: int) -> float:
-        return (threshold + 0.5 - grid.zero_point) * grid.scale
-
-    rules = describe(forest, x_NF, target_NC, features=names, labels=labels, boundary=boundary)
+    features = columns or [f"feature {number}" for number in range(x_NF.shape[1])]
+    rules = describe(forest, x_NF, target_NC, features=features, labels=labels, boundary=boundary)
     heading = f"{forest.rules} rules in {len(forest.trees)} tree(s) follow the network on {fidelity}"
     if fitted is not None:
         heading += f"\nin front of it {fitted}"
     return f"{heading}\n{to_text(rules)}\n"
+
+
+def _boundary_of(features: Artifact) -> Boundary:
+    """In the units of a feature map."""
+    grid = features.load().graph.output_activation
+    return lambda feature, threshold: (threshold + 0.5 - grid.zero_point) * grid.scale

@@ -11,10 +11,10 @@ from orchestrator.compression.rules.budget import RuleBudget
 from orchestrator.compression.rules.fidelity import Fidelity, Predict, cross_validate, require_fidelity
 from orchestrator.compression.rules.fitting import fit_rules, require_probabilities, runs_as
 from orchestrator.compression.rules.forest import Float, Forest, Int8
-from orchestrator.compression.rules.grid import FeatureGrid, Float32
 from orchestrator.compression.rules.model import build_rules_model
 from orchestrator.compression.rules.table import to_integers
 from orchestrator.compression.rules.text import describe, to_text
+from orchestrator.datasets.feature_grid import FeatureGrid, Float32
 
 FloatTeacher = Callable[[Float32], Float]
 """Class probabilities [N, C] for raw rows [N, F]."""
@@ -47,7 +47,8 @@ def distill_tabular(
     """Rules that answer as `teacher` does, from unlabelled rows.
 
     Raises:
-        DataError: rows are empty or not finite, or the teacher's answers are no probabilities.
+        DatasetFormatError: there are no rows, or a value is not finite.
+        DataError: names do not fit the rows, or the teacher's answers are no probabilities.
         FidelityError: on held-out rows they follow the teacher less often than `fidelity_floor`.
     """
     budget = budget or RuleBudget()

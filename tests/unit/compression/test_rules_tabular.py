@@ -14,10 +14,11 @@ from edge_agent.runtime import available_paths
 from orchestrator.compression.errors import DataError, FidelityError
 from orchestrator.compression.rules.budget import RuleBudget
 from orchestrator.compression.rules.forest import Condition, Float, Forest, Tree
-from orchestrator.compression.rules.grid import FeatureGrid, Float32
 from orchestrator.compression.rules.model import build_rules_model
 from orchestrator.compression.rules.tabular import DistilledRules, distill_tabular
 from orchestrator.compression.rules.values import softmax
+from orchestrator.datasets.errors import DatasetFormatError
+from orchestrator.datasets.feature_grid import FeatureGrid, Float32
 
 WINE = load_wine()
 ROWS = WINE.data.astype(np.float32)
@@ -111,7 +112,7 @@ def test_rows_that_are_no_data_are_refused(damage: str) -> None:
         rows = rows[:0]
     else:
         names.pop()
-    with pytest.raises(DataError):
+    with pytest.raises((DataError, DatasetFormatError)):
         distill_tabular(teacher, rows, features=names, labels=["a", "b", "c"], name="wine")
 
 

@@ -1,6 +1,6 @@
 """Tabular features on int8: an offset and a multiplier for each, as the input of docs/format.md applies them.
 
-Rules are grown on these integers and run on them, so a threshold means on a device exactly what it meant here.
+Networks and rules are made of these integers and run on them, so a step means on a device exactly what it meant here.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.runtime import limits
-from orchestrator.compression.errors import DataError
-from orchestrator.compression.rules.forest import Int8
+from orchestrator.datasets.errors import DatasetFormatError
 
 Float32 = npt.NDArray[np.float32]
+Int8 = npt.NDArray[np.int8]
 
 _TAIL = 0.01  # share of the values on each side that may saturate, before the margin
 _MARGIN = 0.05  # of the range between, on each side
@@ -32,12 +32,14 @@ class FeatureGrid:
         """Spreads what lies between the outermost hundredths over 256 steps; a constant feature gets steps of 1.
 
         Raises:
-            DataError: there are no rows, or a value is not finite.
+            DatasetFormatError: there are no rows, or a value is not finite.
         """
         if x_NF.ndim != 2 or not x_NF.size:
-            raise DataError(f"tabular data is [samples, features] and not empty, found the shape {x_NF.shape}")
+            raise DatasetFormatError(f"tabular data is [samples, features] and not empty, found the shape {x_NF.shape}")
         if not np.isfinite(x_NF).all():
-            raise DataError(f"feature {int(np.argmax(~np.isfinite(x_NF).all(axis=0)))} is not finite for some sample")
+            raise DatasetFormatError(
+                f"feature {int(np.argmax(~np.isfinite(x_NF).all(axis=0)))} is not finite for some sample"
+            )
         low, high = np.quantile(x_NF.astype(np.float64), [_TAIL, 1 - _TAIL], axis=0)
         flat = high <= low  # nearly constant: let the extremes say
         low, high = np.where(flat, x_NF.min(axis=0), low), np.where(flat, x_NF.max(axis=0), high)
