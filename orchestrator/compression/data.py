@@ -45,7 +45,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, splits: Splits) -> Preprocessing:
-        return cls(splits.mean, splits.std, splits.features and splits.features.grid)
+        return cls(splits.mean, splits.std, splits.features.grid if splits.features else None)
 
     def table(self) -> npt.NDArray[np.float64]:
         """What each of the 256 pixel values becomes: float64 [C, 256]."""

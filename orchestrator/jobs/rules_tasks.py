@@ -16,7 +16,7 @@ from orchestrator.spec import CascadeSpec, RulesSpec
 def with_rules(network: Artifact, splits: Splits, spec: RulesSpec, *, seed: int) -> tuple[Artifact, dict[str, Any]]:
     """The network with rules in its place or in front of it, and the figures of a `RuleSet` as plain data."""
     recipe = rules_recipe(spec)
-    names = splits.features and splits.features.names
+    names = splits.features.names if splits.features else None
     made = distill_rules(network, splits.train, splits.calibrate, recipe, names=names, seed=seed)
     cascade = made.cascade
     figures: dict[str, Any] = {

@@ -2,8 +2,8 @@
 
 The channel that costs the least importance for what it saves goes first, wherever in the network it is. Savings count
 as shares of what still has to go, so that early layers, which have the multiplications, and late ones, which have the
-weights, give in proportion to what is missing. In a few rounds, with importance measured anew in between, because what
-is left takes over from what went. The result needs a little training (`recovery`), which is not done here.
+weights, give in proportion to what is missing. In a dozen rounds, with importance measured anew in between, because
+what is left takes over from what went. The result needs a little training (`recovery`), which is not done here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from orchestrator.compression.prune.importance import Importance, channel_import
 from orchestrator.compression.prune.surgery import remove_channels
 from orchestrator.datasets.splits import Split
 
-ROUNDS = 4
+ROUNDS = 12
 MIN_SHARE = 0.125  # of a feature map's channels always stays, so that no layer becomes a bottleneck
 
 
