@@ -36,8 +36,8 @@ class Training:
 
 
 QUICK = {
-    "resnet8": Training(3),
-    "ds-cnn": Training(3),
+    "resnet8": Training(2),
+    "ds-cnn": Training(2),
     "mlp": Training(5, learning_rate=0.03),
     "vit": Training(5, learning_rate=0.05),
 }

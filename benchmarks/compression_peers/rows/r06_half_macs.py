@@ -93,7 +93,6 @@ ROW = Row(
     number=6,
     title="half the MACs by channel pruning",
     target="at most 0.5 point after 3 CPU minutes of fine-tuning with KD, better than Torch-Pruning in the same time",
-    quick=True,
     environments=lambda bench: [TORCH_PRUNING.environment],
     run=run,
     judge=judge,
