@@ -5,12 +5,16 @@ Networks and rules are made of these integers and run on them, so a step means o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.runtime import limits
+from edge_agent.runtime.graph import Graph
+from edge_agent.runtime.tensors import decode_tensors, fetch_payloads
 from orchestrator.datasets.errors import DatasetFormatError
 
 Float32 = npt.NDArray[np.float32]
@@ -36,10 +40,9 @@ class FeatureGrid:
         """
         if x_NF.ndim != 2 or not x_NF.size:
             raise DatasetFormatError(f"tabular data is [samples, features] and not empty, found the shape {x_NF.shape}")
-        if not np.isfinite(x_NF).all():
-            raise DatasetFormatError(
-                f"feature {int(np.argmax(~np.isfinite(x_NF).all(axis=0)))} is not finite for some sample"
-            )
+        broken = first_not_finite(x_NF)
+        if broken is not None:
+            raise DatasetFormatError(f"feature {broken} is not finite for some sample")
         low, high = np.quantile(x_NF.astype(np.float64), [_TAIL, 1 - _TAIL], axis=0)
         flat = high <= low  # nearly constant: let the extremes say
         low, high = np.where(flat, x_NF.min(axis=0), low), np.where(flat, x_NF.max(axis=0), high)
@@ -53,9 +56,23 @@ class FeatureGrid:
             steps = (x_NF.astype(np.float32) - self.offset) * self.multiplier
         return np.asarray(np.rint(np.clip(steps, -128, 127)).astype(np.int8))
 
-    def dequantize(self, q_NF: Int8) -> Float32:
+    def dequantize(self, q_NF: npt.NDArray[np.integer[Any]]) -> Float32:
         return (q_NF / self.multiplier.astype(np.float64) + self.offset).astype(np.float32)
 
     def boundary(self, feature: int, threshold: int) -> float:
         """The value above which x goes right of the int8 threshold."""
         return float(self.offset[feature] + (threshold + 0.5) / self.multiplier[feature])
+
+
+def first_not_finite(x_NF: Float32) -> int | None:
+    """The first feature that is not finite in some row."""
+    finite_F = np.isfinite(x_NF).all(axis=0)
+    return None if finite_F.all() else int(finite_F.argmin())
+
+
+def input_grid(graph: Graph, blobs: Callable[[bytes], bytes]) -> FeatureGrid:
+    """How a model puts floats on the steps of its input, counted from the zero point; of an image, alike for all."""
+    if graph.input.channel_affine is None:
+        return FeatureGrid(np.zeros(1, np.float32), np.array([graph.input.multiplier], np.float32))
+    offset, multiplier = decode_tensors(graph, fetch_payloads(graph, blobs))[graph.input.channel_affine]
+    return FeatureGrid(offset, multiplier)

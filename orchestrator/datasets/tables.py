@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.datasets.errors import DatasetFormatError
-from orchestrator.datasets.feature_grid import FeatureGrid, Float32
+from orchestrator.datasets.feature_grid import FeatureGrid, Float32, first_not_finite
 from orchestrator.datasets.splits import Features, Split, Splits
 
 SHARES = (0.6, 0.1, 0.12, 0.18)
@@ -79,6 +79,6 @@ class Table:
             raise DatasetFormatError(f"{len(self.features)} names do not fit {self.rows.shape[1]} features")
         if min(shares) <= 0 or not np.isclose(sum(shares), 1.0):
             raise DatasetFormatError(f"shares of the splits are above 0 and together 1, found {shares}")
-        if not np.isfinite(self.rows).all():
-            column = int(np.argmax(~np.isfinite(self.rows).all(axis=0)))
-            raise DatasetFormatError(f"feature {self.features[column]!r} is not finite for some row")
+        broken = first_not_finite(self.rows)
+        if broken is not None:
+            raise DatasetFormatError(f"feature {self.features[broken]!r} is not finite for some row")

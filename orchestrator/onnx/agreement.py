@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from edge_agent.runtime import graph as g
 from edge_agent.runtime import load_model
-from edge_agent.runtime.tensors import decode_tensors, fetch_payloads
+from orchestrator.datasets.feature_grid import input_grid
 from orchestrator.onnx.errors import OnnxMissingError
 
 
@@ -47,7 +45,7 @@ def measure_agreement(
     source, result = engine.graph.input_activation, engine.graph.output_activation
     rng = np.random.default_rng(seed)
     q = rng.integers(-128, 128, (samples, *source.shape))
-    x = _dequantized_input(engine.graph, q - source.zero_point, blobs)
+    x = input_grid(engine.graph, blobs).dequantize(q - source.zero_point)
     ours = np.frombuffer(engine.infer_batch(x.astype("<f4").tobytes(), raw=False), np.int8).reshape(
         samples, *result.shape
     )
@@ -66,13 +64,3 @@ def measure_agreement(
         largest_difference=int(difference.max()),
         same_class=float((ours_flat.argmax(axis=1) == steps_flat.argmax(axis=1)).mean()),
     )
-
-
-def _dequantized_input(
-    graph: g.Graph, steps: npt.NDArray[np.int64], blobs: Callable[[bytes], bytes]
-) -> npt.NDArray[np.float32]:
-    """What the model's input takes for this many steps from its zero point."""
-    offset, multiplier = 0.0, graph.input.multiplier
-    if graph.input.channel_affine is not None:
-        offset, multiplier = decode_tensors(graph, fetch_payloads(graph, blobs))[graph.input.channel_affine]
-    return np.asarray(steps / multiplier + offset, np.float32)

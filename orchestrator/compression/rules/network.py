@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.runtime import check_golden
+from edge_agent.runtime import check_golden, parse_model
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import require_samples
 from orchestrator.compression.golden import golden_vectors
@@ -28,9 +28,9 @@ from orchestrator.compression.rules.forest import Float, Forest, Int8
 from orchestrator.compression.rules.queries import Teacher
 from orchestrator.compression.rules.recipe import RulesRecipe
 from orchestrator.compression.rules.table import add_rule_table, scores_activation, to_integers
-from orchestrator.compression.rules.tap import INPUT, add_tap, feature_grid, probabilities, run
+from orchestrator.compression.rules.tap import INPUT, add_tap, probabilities, run
 from orchestrator.compression.rules.text import Boundary, describe, to_text
-from orchestrator.datasets.feature_grid import FeatureGrid
+from orchestrator.datasets.feature_grid import FeatureGrid, input_grid
 from orchestrator.datasets.splits import Split, concatenate
 from protos import model_pb2 as pb
 
@@ -82,8 +82,9 @@ def distill_rules(
     x_NF = run(features, train.inputs)
     target_NC = probabilities(network, run(network, train.inputs))
     reads_input = (recipe.features, recipe.pool) == (INPUT, 0)
-    table = feature_grid(network) if reads_input else None
-    teacher = _input_teacher(network, table) if reads_input else None
+    graph = parse_model(network.model)
+    grid = input_grid(graph, network.blobs.__getitem__)
+    teacher = _input_teacher(network, grid) if reads_input else None
     budget = recipe.budget
 
     forest = fit_rules(x_NF, target_NC, budget, teacher=teacher, seed=seed)
@@ -94,16 +95,22 @@ def distill_rules(
     else:
         artifact, fitted, fidelity = _in_front(network, forest, x_NF, unseen, recipe)
     artifact = _with_golden(artifact, calibrate if len(calibrate) else train)
-    if table is None:
-        columns, boundary = None, _boundary_of(features)
-    else:
-        columns, boundary = names, table.boundary
+    is_table = reads_input and graph.input.channel_affine is not None
     return NetworkRules(
         artifact=artifact,
         forest=forest,
         fidelity=fidelity,
         cascade=fitted,
-        text=_text(network, forest, x_NF, target_NC, fidelity, fitted, columns, boundary),
+        text=_text(
+            network,
+            forest,
+            x_NF,
+            target_NC,
+            fidelity,
+            fitted,
+            names if is_table else None,
+            grid.boundary if is_table else _boundary_of(features),
+        ),
         table_bytes=to_integers(forest, x_NF).table_bytes,
     )
 
@@ -117,15 +124,14 @@ def _validated(x_NF: Int8, target_NC: Float, teacher: Teacher | None, recipe: Ru
     return fidelity
 
 
-def _input_teacher(network: Artifact, table: FeatureGrid | None) -> Teacher:
+def _input_teacher(network: Artifact, grid: FeatureGrid) -> Teacher:
     """Asks the network about made-up inputs: the float of an int8 input is what the input's grid rounds back to it."""
     engine = network.load()
-    source, grid = engine.graph.input, engine.graph.input_activation
+    zero_point = engine.graph.input_activation.zero_point
     classes = engine.graph.output_activation.elements
 
     def ask(q_NF: Int8) -> Float:
-        plain = (q_NF.astype(np.float64) - grid.zero_point) / source.multiplier
-        values = plain if table is None else table.dequantize(q_NF)
+        values = grid.dequantize(q_NF.astype(np.int64) - zero_point)
         output = engine.infer_batch(values.astype("<f4").tobytes(), raw=False)
         return probabilities(network, np.frombuffer(output, np.int8).reshape(-1, classes))
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_agent.runtime import parse_model
-from edge_agent.runtime.tensors import decode_tensors, fetch_payloads
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.errors import RecipeError
 from orchestrator.compression.rules.editing import Editing
 from orchestrator.compression.rules.forest import Float, Int8
 from orchestrator.compression.rules.values import softmax
-from orchestrator.datasets.feature_grid import FeatureGrid
 from protos import model_pb2 as pb
 
 INPUT = "input"
@@ -58,16 +55,6 @@ def run(artifact: Artifact, inputs_NHWC: np.ndarray[tuple[int, ...], np.dtype[np
         for start in range(0, len(inputs_NHWC), _BATCH)
     ]
     return np.concatenate(parts).reshape(-1, elements)
-
-
-def feature_grid(artifact: Artifact) -> FeatureGrid | None:
-    """How the model puts a table's features on its steps; None where its input is no table."""
-    graph = parse_model(artifact.model)
-    if graph.input.channel_affine is None:
-        return None
-    payloads = fetch_payloads(graph, artifact.blobs.__getitem__)
-    offset, multiplier = decode_tensors(graph, payloads)[graph.input.channel_affine]
-    return FeatureGrid(offset, multiplier)
 
 
 def probabilities(artifact: Artifact, q_NC: Int8) -> Float:

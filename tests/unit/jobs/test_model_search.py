@@ -39,7 +39,6 @@ class SimulatedNetwork:
         self.slow, self.tables_miss = slow, tables_miss
         self.trained: list[str] = []
         self.outlined: list[str] = []
-        self.measured: list[str] = []
 
     def accuracy(self, spec: CandidateSpec) -> float:
         penalty = 1.5 if spec.quantize.scheme == "power-of-two" else 1.0
@@ -86,7 +85,6 @@ class SimulatedNetwork:
             took_us = 1000.0 * self.slow * _kept(spec) * (1 - _sparsity(spec))
             if spec.quantize.weight_bits != 8:
                 took_us *= self.tables_miss
-            self.measured.append(spec.name)
             measurement = Measurement(
                 device_class="camera",
                 engine_path="avx2",
