@@ -28,6 +28,7 @@ from orchestrator.jobs.control_plane import ControlPlane
 from orchestrator.jobs.learning import learning_of
 from orchestrator.jobs.orders import (
     CHECKPOINT,
+    CURVE,
     GOLDEN,
     MADE_ON,
     MODEL,
@@ -67,9 +68,16 @@ def make_candidate(
         network = pruned(context, pruning, network, splits, returned)
         blobs[CHECKPOINT] = control_plane.put_blob(save_checkpoint(network))
     recipe = recipe_for(order.spec.quantize, seed=order.seed)
+    choose, preprocessing = splits.choose, Preprocessing.of(splits)
+
+    def accuracy(judged: nn.Module) -> float:
+        return evaluate_network(judged, choose, preprocessing=preprocessing).accuracy
+
     checkpoints = None
     if recipe.training is not None:
-        checkpoints = QuantizedEpochs(control_plane, order.inputs, save_checkpoint(network))
+        checkpoints = QuantizedEpochs(
+            control_plane, order.inputs, save_checkpoint(network), judge=accuracy, hurdles=order.hurdles
+        )
         if returned:
             splits = dataclasses.replace(splits, train=concatenate(splits.train, returned.train))
     artifact = compress(
@@ -88,14 +96,16 @@ def make_candidate(
         artifact, made_of_rules = with_rules(artifact, splits, order.spec.rules, seed=order.seed)
     engine = artifact.load()
     metrics: dict[str, Any] = {
-        "accuracy": evaluate(engine, splits.choose).accuracy,
-        "fp32_accuracy": evaluate_network(fp32, splits.choose, preprocessing=Preprocessing.of(splits)).accuracy,
+        "accuracy": evaluate(engine, choose).accuracy,
+        "fp32_accuracy": accuracy(fp32),
         "model_bytes": artifact.size_bytes,
         "peak_ram_bytes": engine.arena_bytes + engine.weight_bytes,
         RECIPE: recipe.to_json(),
         MADE_ON: context.made_on(),
         **made_of_rules,
     }
+    if checkpoints is not None:
+        metrics[CURVE] = checkpoints.curve
     if returned:
         metrics["returned_accuracy"] = evaluate(engine, returned.held_out).accuracy
     return StageOutput(blobs=blobs | put_artifact(control_plane, artifact), metrics=metrics)

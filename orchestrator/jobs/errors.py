@@ -5,6 +5,7 @@ OrchestratorError
 │   ├── UserCodeError         a callable of the working directory raised or returned the wrong thing
 │   └── WorkingDirError       the uploaded working directory is not acceptable
 ├── JobCancelledError         an operator asked for it; the job ends as cancelled
+├── TrialStoppedError         a search gave one of its trials up; it goes on with the others
 ├── ClusterError              Ray is not there; the job is resumed by its next attempt
 └── ClusterStartError         Ray could not be started; the message says what its log says
 """
@@ -28,6 +29,10 @@ class WorkingDirError(JobFailedError):
 
 class JobCancelledError(OrchestratorError):
     """The job was cancelled while it ran."""
+
+
+class TrialStoppedError(OrchestratorError):
+    """A trial can be of no use any more; the message says why."""
 
 
 class ClusterError(OrchestratorError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ MODEL = "model"  # names of a candidate's outputs; tensors have others
 GOLDEN = "golden"
 MADE_ON = "made_on"  # among the figures of every stage that makes a network
 RECIPE, RULES, RULES_RECIPE = "recipe_json", "rules", "rules_recipe_json"  # among a candidate's
+CURVE = "accuracy_by_epoch"  # and of its training while quantized, on the choose split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +104,7 @@ class CandidateOrder:
         learning: how networks of the job are distilled; what pruning broke is trained back by `learning_after`.
         fp32: what accuracy is compared with: `network`, or what that was before it was pruned.
         inputs: of the whole stage; epochs of quantization-aware training are kept under keys made from them.
+        hurdles: what accuracy it must have after each epoch of that training to go on.
     """
 
     spec: CandidateSpec
@@ -113,3 +115,4 @@ class CandidateOrder:
     learning: StudentSpec
     model_name: str
     seed: int
+    hurdles: Sequence[float] = ()

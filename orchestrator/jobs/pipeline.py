@@ -7,7 +7,7 @@ is there already is taken from the control plane. Where a stage is computed is `
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -132,7 +132,9 @@ class JobPipeline:
             learning=self._learning(teacher),
             model_name=self._spec.model_name,
             seed=self._spec.seed,
-            make_candidate=lambda spec, network: self._candidate(spec, data, teacher, network, student),
+            make_candidate=lambda spec, network, hurdles: self._candidate(
+                spec, data, teacher, network, student, hurdles
+            ),
         )
 
     def _search(self, spec: SearchSpec, maker: TrialMaker, conclusion: Conclusion) -> Found:
@@ -257,9 +259,15 @@ class JobPipeline:
         return [made for made in ended if isinstance(made, Made)], [c for c in ended if isinstance(c, Candidate)]
 
     def _candidate(
-        self, spec: CandidateSpec, data: _Data, teacher: NetworkRef, network: NetworkRef, student: NetworkRef
+        self,
+        spec: CandidateSpec,
+        data: _Data,
+        teacher: NetworkRef,
+        network: NetworkRef,
+        student: NetworkRef,
+        hurdles: Sequence[float] = (),
     ) -> Made:
-        """Of `network`: the student, or what a search made of it by pruning."""
+        """Of `network`: the student, or what a search made of it by pruning; `hurdles` are those of its order."""
         stage = _stage_of(spec)
         learning = self._learning(teacher)
         parameters: dict[str, Any] = {
@@ -286,6 +294,7 @@ class JobPipeline:
             learning=learning,
             model_name=self._spec.model_name,
             seed=self._spec.seed,
+            hurdles=hurdles,
         )
         output = self._stages.run(
             stage, inputs, lambda: self._ray.make_candidate(stage, order, data.splits, data.returned)

@@ -4,8 +4,8 @@
    target's class time them operator by operator, which gives the class's latency table.
 2. *Seeds*: what quantization does to the answers (a divergence for each scheme and number of bits, without labels) and
    the anchors' losses add up to predictions; dynamic programming picks the front of those.
-3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What is known before a step to
-   exceed every target does not take it: pruning by bytes, RAM and time, quantization by what pruning left.
+3. *Trials*, some at a time as Ray tasks: the seeds, then what the sampler proposes. What can be of no use any more is
+   given up, before it is trained or in the middle of it; see `trial_gate`.
 4. *Confirmation*: the best of the front for every target, or what came nearest to it, and as many more points as are to
    be confirmed are measured on devices. By how much tables were wrong corrects what is predicted of the others; where
    another is the best then, it is measured too. All that was measured goes to the job's conclusion.
@@ -28,12 +28,12 @@ from orchestrator.compression.errors import CompressionError
 from orchestrator.jobs.class_tables import ClassTables
 from orchestrator.jobs.conclusion import Made
 from orchestrator.jobs.confirmation import Confirmation
+from orchestrator.jobs.errors import TrialStoppedError
 from orchestrator.jobs.measure import Measured
 from orchestrator.jobs.search_seeds import predicted_parts
 from orchestrator.jobs.search_space import SearchSpace
-from orchestrator.jobs.stages import StageOutput
+from orchestrator.jobs.trial_gate import Outliner, TrialGate
 from orchestrator.jobs.trial_judge import TrialJudge
-from orchestrator.records import Candidate
 from orchestrator.search.additive import AdditiveSampler
 from orchestrator.search.pareto import spread, worst_of
 from orchestrator.search.seeds import seeds
@@ -53,14 +53,13 @@ _WORDS = 1000
 MeasureModels = Callable[[Sequence[Made]], Mapping[str, Measured]]
 
 
-class Maker(Protocol):
+class Maker(Outliner, Protocol):
     """Makes what a search tries; see `trials.TrialMaker`. Each raises `CompressionError` for what cannot be made."""
 
     def divergence(self, quantize: QuantizeSpec) -> float: ...
-    def outline(self, spec: CandidateSpec) -> StageOutput: ...
-    def pruned_accuracy(self, spec: CandidateSpec) -> float: ...
-    def candidate(self, spec: CandidateSpec) -> Made: ...
-    def signatures(self, output: StageOutput) -> tuple[str, ...]: ...
+    def candidate(self, spec: CandidateSpec, hurdles: Sequence[float]) -> Made:
+        """`hurdles`: the accuracy that each epoch of a training must reach; TrialStoppedError where one does not."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -157,47 +156,25 @@ class ModelSearch:
 
     def _make_all(self, configurations: Iterable[Configuration]) -> None:
         new = [c for c in configurations if c not in self._made and c not in self._stopped]
+        # All of a group are judged by what ended before it, whichever of them ends first.
+        gate = TrialGate(self._judge, self._maker, list(self._made.values())) if self._judge else None
         with self._pool() as pool:
-            list(pool.map(self._make, new))
+            list(pool.map(lambda configuration: self._make(configuration, gate), new))
 
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(max_workers=self._parallel_tasks, thread_name_prefix="trial")
 
-    def _make(self, configuration: Configuration) -> None:
+    def _make(self, configuration: Configuration, gate: TrialGate | None) -> None:
         spec = self._space.candidate(configuration)
         try:
-            hopeless = self._hopeless(spec)
-            if hopeless:
-                self._stopped[configuration] = hopeless[:_WORDS]
-                logger.info("trial %s is given up: %s", spec.name, hopeless)
-                return
-            made = self._maker.candidate(spec)
-            if self._judge is not None:
-                candidate = self._judge.with_predictions(made.candidate, self._maker.signatures(made.output))
+            made = self._maker.candidate(spec, gate.hurdles(spec) if gate else ())
+            if gate is not None:
+                candidate = gate.judge.with_predictions(made.candidate, self._maker.signatures(made.output))
                 made = replace(made, candidate=candidate)
             self._made[configuration] = made
-        except CompressionError as error:
+        except (CompressionError, TrialStoppedError) as error:
             self._stopped[configuration] = str(error)[:_WORDS]
-            logger.info("trial %s cannot be made: %s", spec.name, error)
-
-    def _hopeless(self, spec: CandidateSpec) -> str:
-        """What every target has against it, known before it is trained or once it is pruned; empty where it may do."""
-        pruned = spec.prune is not None and spec.prune.epochs > 0
-        if self._judge is None or not (pruned or spec.quantize.training):
-            return ""
-        outline = self._maker.outline(spec)
-        untrained = Candidate(
-            name=spec.name,
-            model_digest="",
-            accuracy=1.0,
-            model_bytes=int(outline.metrics["model_bytes"]),
-            peak_ram_bytes=int(outline.metrics["peak_ram_bytes"]),
-        )
-        untrained = self._judge.with_predictions(untrained, self._maker.signatures(outline))
-        hopeless = self._judge.hopeless(untrained)
-        if hopeless or not pruned:
-            return hopeless
-        return self._judge.hopeless(replace(untrained, accuracy=self._maker.pruned_accuracy(spec)))
+            logger.info("trial %s is not made: %s", spec.name, error)
 
     def _judged(self, judge: TrialJudge, configuration: Configuration) -> Trial:
         if configuration in self._stopped:

@@ -57,6 +57,17 @@ class TrialJudge:
         blocks = shortfalls(point_for(candidate, nearest.device_class), nearest)
         return f"{nearest.device_class}: {'; '.join(shortfall.words for shortfall in blocks)}"
 
+    def accuracy_needed(self, candidate: Candidate, others: Iterable[Candidate]) -> float:
+        """Below this accuracy no target takes `candidate`, or one of `others` is better at no more cost."""
+        hopeful = [target.accuracy_floor for target in self.targets if self._missed(candidate, target) <= SLACK]
+        costs = self.costs(candidate)[1:]
+        ahead = [
+            other.accuracy
+            for other in others
+            if all(its <= own for its, own in zip(self.costs(other)[1:], costs, strict=True))
+        ]
+        return max([min(hopeful, default=0.0) * (1 - SLACK), *ahead])
+
     @staticmethod
     def _missed(candidate: Candidate, target: TargetSpec) -> float:
         point = point_for(candidate, target.device_class)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from orchestrator.jobs.stages import StageOutput
 from orchestrator.search.latency import signatures
 from orchestrator.spec import CandidateSpec, PruneSpec, QuantizeSpec, StudentSpec
 
-MakeCandidate = Callable[[CandidateSpec, NetworkRef], Made]
+MakeCandidate = Callable[[CandidateSpec, NetworkRef, Sequence[float]], Made]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +64,10 @@ class TrialMaker:
         assert spec.prune is not None
         return float(self._pruned(spec.prune).metrics["accuracy"])
 
-    def candidate(self, spec: CandidateSpec) -> Made:
+    def candidate(self, spec: CandidateSpec, hurdles: Sequence[float]) -> Made:
         """Made, and judged on the choose split."""
         if spec.prune is None:
-            return self.make_candidate(spec, self.student)
+            return self.make_candidate(spec, self.student, hurdles)
         output = self._pruned(spec.prune)
         network = NetworkRef(
             entrypoint=self.student.entrypoint,
@@ -75,7 +75,7 @@ class TrialMaker:
             prune=spec.prune,
             made_on=output.metrics.get(MADE_ON),
         )
-        made = self.make_candidate(replace(spec, prune=None), network)
+        made = self.make_candidate(replace(spec, prune=None), network, hurdles)
         return replace(made, candidate=replace(made.candidate, name=spec.name))
 
     def signatures(self, output: StageOutput) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ class Checkpoints(Protocol):
 
     def latest(self) -> Saved | None: ...
 
-    def keep(self, saved: Saved) -> None:
-        """Called at the end of each epoch."""
+    def keep(self, saved: Saved, network: nn.Module) -> None:
+        """Called at the end of each epoch; what it raises ends the training."""
         ...
 
 
@@ -146,7 +146,7 @@ def _minimise(
             words = f"training quantized: epoch {epoch + 1}/{schedule.epochs}, loss {loss.item():.3f}"
             on_progress(step / total, words)
         if checkpoints and step % steps_per_epoch == 0:
-            checkpoints.keep(Saved(epoch + 1, save_checkpoint(network), network.start.recipe))
+            checkpoints.keep(Saved(epoch + 1, save_checkpoint(network), network.start.recipe), network)
 
 
 def _optimizer(network: QuantizedNetwork) -> torch.optim.Adam:

@@ -47,7 +47,7 @@ class Kept:
     def latest(self) -> Saved | None:
         return self.saved
 
-    def keep(self, saved: Saved) -> None:
+    def keep(self, saved: Saved, network: nn.Module) -> None:
         self.saved = saved
         self.epochs.append(saved.epochs_done)
         if saved.epochs_done == self.stop_after:

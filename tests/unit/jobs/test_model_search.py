@@ -12,7 +12,9 @@ from orchestrator.compression.errors import CompressionError, QuantizationError
 from orchestrator.compression.recipe import Recipe
 from orchestrator.jobs.conclusion import Made
 from orchestrator.jobs.confirmation import NEAREST
+from orchestrator.jobs.errors import TrialStoppedError
 from orchestrator.jobs.measure import Measured
+from orchestrator.jobs.orders import CURVE
 from orchestrator.jobs.provenance import ModelRecipe, Provenance
 from orchestrator.jobs.search import Found, ModelSearch
 from orchestrator.jobs.search_space import SearchSpace
@@ -59,18 +61,28 @@ class SimulatedNetwork:
         self.outlined.append(spec.name)
         return StageOutput(metrics={"spec": spec, **self._sizes(spec)})
 
-    def candidate(self, spec: CandidateSpec) -> Made:
+    def curve(self, spec: CandidateSpec) -> list[float]:
+        """It gains 0.2 in the first half of its epochs and 0.1 in the second."""
+        epochs = spec.quantize.training.epochs if spec.quantize.training else 0
+        return [self.accuracy(spec) - 0.1 * (epochs - epoch) for epoch in range(1, epochs + 1)]
+
+    def candidate(self, spec: CandidateSpec, hurdles: Sequence[float]) -> Made:
         if spec.quantize.weight_bits == 2 and spec.quantize.training is None:
             raise QuantizationError("two bits cannot be had")
         self.trained.append(spec.name)
+        curve = self.curve(spec)
+        for epoch, (accuracy, hurdle) in enumerate(zip(curve, hurdles, strict=False), start=1):
+            if accuracy < hurdle:
+                raise TrialStoppedError(f"after epoch {epoch}")
         candidate = Candidate(
             name=spec.name,
             model_digest=hashlib.sha256(spec.name.encode()).hexdigest(),
             accuracy=self.accuracy(spec),
             **self._sizes(spec),
         )
+        metrics = {"spec": spec, **({CURVE: curve} if curve else {})}
         provenance = Provenance(recipe=ModelRecipe(quantize=Recipe()))
-        return Made(candidate=candidate, output=StageOutput(metrics={"spec": spec}), provenance=provenance)
+        return Made(candidate=candidate, output=StageOutput(metrics=metrics), provenance=provenance)
 
     def signatures(self, output: StageOutput) -> tuple[str, ...]:
         spec: CandidateSpec = output.metrics["spec"]
@@ -241,6 +253,24 @@ def test_what_pruning_left_too_little_of_is_not_quantized() -> None:
     assert stopped
     assert all("-m" in name for name in stopped)
     assert not stopped & set(network.trained)
+
+
+def test_a_training_that_cannot_end_on_the_front_any_more_is_given_up_in_its_middle() -> None:
+    class CoarseScales(SimulatedNetwork):
+        """Power-of-two scales cost nothing less and a lot of accuracy, which nobody knows before training."""
+
+        def accuracy(self, spec: CandidateSpec) -> float:
+            lost = 0.3 if spec.quantize.scheme == "power-of-two" and spec.quantize.training else 0.0
+            return super().accuracy(spec) - lost
+
+    space = replace(SPACE, weight_bits=(8,), trained_bits=(4, 2), training=QuantizedTrainingSpec(epochs=3))
+    network = CoarseScales()
+    found = search(network, TargetSpec(device_class="camera"), space=space, trials=30)
+    stopped = {trial.name: trial.stopped for trial in found.search.trials if trial.stopped}
+    assert stopped
+    assert set(stopped.values()) == {"after epoch 1"}
+    assert all(name.startswith("pow2") and "t" in name for name in stopped)
+    assert not any(trial.on_front for trial in found.search.trials if trial.name.startswith("pow2-w2t"))
 
 
 def test_where_tables_were_wrong_another_model_is_measured_that_meets_the_limit() -> None:
