@@ -13,6 +13,7 @@ product or a reshape of channels reads: in a transformer the hidden layers of it
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,6 +55,10 @@ class Channels:
     @property
     def fixed(self) -> set[int]:
         return set(self.fixed_by)
+
+    def stay(self, value: str, gone: Collection[int]) -> npt.NDArray[np.bool_]:
+        """Which channels of a feature map are left, bool [C], once those with ids in `gone` are not."""
+        return ~np.isin(self.of_value[value], list(gone))
 
 
 def find_channels(graph: ir.FloatGraph) -> Channels:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,12 +20,11 @@ from orchestrator.compression.quantize.operators import KEEPS_GRID, plan_operato
 from orchestrator.compression.quantize.plan import Plan, WeightedPlan
 from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
-from orchestrator.compression.quantize.statistics import input_statistics
+from orchestrator.compression.quantize.statistics import affordable, input_statistics
 from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
 from orchestrator.compression.recipe import Effort, Recipe, Scheme
 
 _SENSITIVITY_SHARE = 0.7  # of the time, where bits are chosen first
-_MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +78,7 @@ def quantize(
     if len(samples) > 1 and bool((samples == samples[0]).all()):
         raise DataError(f"all {len(samples)} calibration samples are the same, which says nothing about others")
     _require_known_layers(graph, recipe)
-    samples = _affordable(graph, samples[: recipe.calibration_count])
+    samples = affordable(graph, samples[: recipe.calibration_count])
     hopeless = hopeless_layers(graph, recipe)
     if hopeless:
         raise refusal(recipe, hopeless, measure_sensitivity(graph, samples, recipe))
@@ -198,9 +196,3 @@ def _varies(x: Tensor) -> bool:
 
 def _channel_means(x: Tensor) -> Tensor:
     return x.mean(dim=[axis for axis in range(x.ndim) if axis != 1])
-
-
-def _affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
-    """As many samples as keep the largest feature map within memory; at least one."""
-    largest = max(math.prod(shape) for shape in graph.shapes.values())
-    return samples[: max(_MAX_VALUES // largest, 1)]

@@ -14,6 +14,7 @@ Shape letters: G groups, K inputs of a row, P patches.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,15 @@ from torch.nn import functional
 from orchestrator.compression.capture import ir
 
 MAX_ROW_INPUTS = 4096  # a Hessian has the square of this; wider layers get their diagonal only
+_MAX_VALUES = 1 << 25  # of the largest feature map over all samples, in float64, twice
 _MAX_PATCHES = 1 << 15
 _CHUNK_SAMPLES = 16
+
+
+def affordable(graph: ir.FloatGraph, samples: Tensor) -> Tensor:
+    """As many samples as keep the largest feature map within memory; at least one."""
+    largest = max(math.prod(shape) for shape in graph.shapes.values())
+    return samples[: max(_MAX_VALUES // largest, 1)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from orchestrator.compression.prune.blocks.allocation import Offer, allocate
 from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
 from orchestrator.compression.prune.blocks.timing import dense_latencies_us
+from orchestrator.compression.prune.refit import renormalise
 from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, patches_of
 from orchestrator.datasets.splits import Split
 
@@ -169,7 +170,7 @@ class _Work:
                 layer, kept_BJ = chosen[node.name]
                 self._fit(layer, kept_BJ, before, now)
             elif isinstance(node, ir.BatchNorm):
-                self._renormalise(node, before[node.inputs[0]], now[node.inputs[0]])
+                renormalise(self.model, node, before[node.inputs[0]], now[node.inputs[0]])
             now[node.output] = node.compute(*(now[name] for name in node.inputs))
             for name in finished:
                 del before[name], now[name]
@@ -194,17 +195,6 @@ class _Work:
             missing = wanted - node.accumulate(now[name], fitted, node.bias)
             node.bias = node.bias + missing.mean(dim=[axis for axis in range(missing.ndim) if axis != 1])
             self.model.get_parameter(node.bias_name).copy_(node.bias)
-
-    def _renormalise(self, node: ir.BatchNorm, before: Tensor, now: Tensor) -> None:
-        """Give batch norm the statistics with which its output has the mean and variance that it had."""
-        if not node.names[2] or not node.names[3]:
-            return
-        axes = [axis for axis in range(before.ndim) if axis != 1]
-        ratio = ((now.var(dim=axes) + 1e-12) / (before.var(dim=axes) + 1e-12)).sqrt()
-        node.mean = now.mean(dim=axes) - (before.mean(dim=axes) - node.mean) * ratio
-        node.variance = ((node.variance + node.eps) * ratio**2 - node.eps).clamp(min=0)
-        for name, values in zip(node.names[2:], (node.mean, node.variance), strict=True):
-            self.model.get_buffer(name).copy_(values)
 
 
 def _patches(layer: BlockLayer, x: Tensor) -> Tensor:
