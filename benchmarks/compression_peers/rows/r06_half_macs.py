@@ -8,6 +8,7 @@ engine's accuracy with 8-bit weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -16,20 +17,20 @@ from compression_peers.exchange import TORCH_PRUNING
 from compression_peers.pruned import by_peer
 from compression_peers.results import Outcome, Results
 from compression_peers.row import OURS, Check, Row, above, at_most
-from orchestrator.compression.prune import Pruning, prune_and_recover
+from orchestrator.compression.prune import LEARNING, Pruning, prune_and_recover
 from orchestrator.compression.prune.importance import BATCH_SIZE, BATCHES
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
-from orchestrator.compression.training.learning import Learning
 
 HALF = 0.5
 WEIGHTS = 0.45  # row 7 asks for bytes, and half of the multiplications leaves more than half of the weights
 PRUNING_SAMPLES = BATCH_SIZE * BATCHES  # what importance is measured on, as many for the peer
-EPOCHS, QUICK_EPOCHS = 4, 2
+EPOCHS, QUICK_EPOCHS = 3, 2
 
 
 def pruning(subject: Subject) -> Pruning:
-    learning = Learning(epochs=QUICK_EPOCHS if subject.bench.quick else EPOCHS, seed=subject.seed)
+    epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
+    learning = replace(LEARNING, epochs=epochs, seed=subject.seed)
     return Pruning(macs_fraction=HALF, weights_fraction=WEIGHTS, learning=learning, seed=subject.seed)
 
 

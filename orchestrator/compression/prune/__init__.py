@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from orchestrator.compression.prune.channels import prune_channels
 from orchestrator.compression.prune.importance import Importance
-from orchestrator.compression.prune.recovery import Pruning, prune_and_recover
+from orchestrator.compression.prune.recovery import LEARNING, Pruning, prune_and_recover
 
-__all__ = ["Importance", "Pruning", "prune_and_recover", "prune_channels"]
+__all__ = ["LEARNING", "Importance", "Pruning", "prune_and_recover", "prune_channels"]
