@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,19 +18,20 @@ from orchestrator.compression.training.classifier import train_classifier
 from orchestrator.datasets.digits import load_digits
 from orchestrator.jobs import compression_tasks
 from orchestrator.jobs.compression_tasks import make_candidate, pruned
-from orchestrator.jobs.orders import CandidateOrder, NetworkRef, PruneOrder
-from orchestrator.jobs.stages import Blob, StageInputs
+from orchestrator.jobs.errors import TrialStoppedError
+from orchestrator.jobs.orders import CURVE, CandidateOrder, NetworkRef, PruneOrder
+from orchestrator.jobs.stages import Blob, StageInputs, StageRecord
 from orchestrator.jobs.training_tasks import load_data, load_returned
 from orchestrator.jobs.trial_tasks import outline_candidate
 from orchestrator.jobs.user_code import build_network
 from orchestrator.jobs.worker import TaskContext
-from orchestrator.spec import CandidateSpec, DataSpec, PruneSpec, StudentSpec
+from orchestrator.spec import CandidateSpec, DataSpec, PruneSpec, QuantizedTrainingSpec, QuantizeSpec, StudentSpec
 from protos import fleet_pb2, operator_pb2
 from tests.job_plane import WORKLOAD
 
 SPLITS = load_digits()
 STUDENT = StudentSpec(entrypoint="workload:student")
-RUINED = PruneSpec(macs_fraction=0.25, epochs=0)
+RUINED = PruneSpec(macs_fraction=0.1, epochs=0)
 
 
 class Worker:
@@ -39,6 +40,7 @@ class Worker:
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
         self.samples: list[fleet_pb2.Sample] = []
+        self.records: dict[str, StageRecord] = {}
         self.report = self
 
     def set_up(self) -> None:
@@ -60,6 +62,12 @@ class Worker:
         digest = hashlib.sha256(content).hexdigest()
         self.blobs[digest] = content
         return Blob(digest, len(content))
+
+    def get_stage(self, key: str) -> StageRecord | None:
+        return self.records.get(key)
+
+    def put_stage(self, record: StageRecord) -> StageRecord:
+        return self.records.setdefault(record.key, record)
 
     def list_samples(self, device_ids: list[str]) -> list[operator_pb2.StoredSample]:
         return [operator_pb2.StoredSample(sample=sample) for sample in self.samples]
@@ -95,7 +103,7 @@ def ruined(worker: Worker, student: nn.Module) -> CandidateOrder:
     """Of a student that pruning leaves sure of answers that are wrong."""
     network = NetworkRef(entrypoint=STUDENT.entrypoint, checkpoint=worker.put_blob(save_checkpoint(student)).digest)
     return CandidateOrder(
-        spec=CandidateSpec(name="int-w8-m0.25", prune=RUINED),
+        spec=CandidateSpec(name="int-w8-m0.1", prune=RUINED),
         network=network,
         fp32=network,
         inputs=StageInputs(name="candidate", code="", versions={}),
@@ -116,7 +124,24 @@ def test_a_candidate_that_pruning_has_ruined_is_made_and_judged_beside_the_netwo
     context: TaskContext, ruined: CandidateOrder
 ) -> None:
     metrics = make_candidate(context, ruined, SPLITS.without_certify(), None).metrics
-    assert metrics["accuracy"] < 0.5 < metrics["fp32_accuracy"]
+    assert metrics["accuracy"] < metrics["fp32_accuracy"] - 0.3
+
+
+def test_a_training_below_its_hurdle_is_given_up_and_goes_on_where_it_ended_for_whoever_wants_it_all_the_same(
+    worker: Worker, context: TaskContext, ruined: CandidateOrder
+) -> None:
+    quantize = QuantizeSpec(weight_bits=2, training=QuantizedTrainingSpec(epochs=2, batch_size=64))
+    inputs = replace(ruined.inputs, parameters={"quantize": asdict(quantize)})
+    wanted = replace(ruined, spec=CandidateSpec(name="int-w2t", quantize=quantize), inputs=inputs)
+    splits = SPLITS.without_certify()
+    with pytest.raises(TrialStoppedError, match="after epoch 1 of 2") as stopped:
+        make_candidate(context, replace(wanted, hurdles=(1.1,)), splits, None)
+    assert len(worker.records) == 1
+    metrics = make_candidate(context, wanted, splits, None).metrics
+    first, last = metrics[CURVE]
+    assert f"accuracy {first:.4f}" in str(stopped.value)
+    assert last == pytest.approx(metrics["accuracy"], abs=0.02)  # float32 beside the engine's integers
+    assert len(worker.records) == 2
 
 
 def test_every_key_of_pruning_reaches_the_library(context: TaskContext, monkeypatch: pytest.MonkeyPatch) -> None:
