@@ -21,7 +21,7 @@ from orchestrator.compression.capture.check import require_finite_module
 from orchestrator.compression.data import Preprocessing, require_samples
 from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.cost import Cost, Size
-from orchestrator.compression.prune.dependencies import OUTPUT, Channels, find_channels
+from orchestrator.compression.prune.dependencies import OUTPUT, Channels, find_channels, stays
 from orchestrator.compression.prune.importance import Importance, channel_importance
 from orchestrator.compression.prune.refit import Whole, refit
 from orchestrator.compression.prune.surgery import remove_channels
@@ -74,7 +74,7 @@ def prune_channels(
         )
         gone = _choose(graph, channels, measured, target, floor)
         remove_channels(pruned, channels, gone)
-        kept = [ids[channels.stay(node.output, gone)] for node, ids in zip(graph.nodes, kept, strict=True)]
+        kept = [ids[stays(channels.of_value[node.output], gone)] for node, ids in zip(graph.nodes, kept, strict=True)]
         graph = _trace_pruned(pruned, shape)
     refit(pruned, graph, whole, kept)
     return pruned

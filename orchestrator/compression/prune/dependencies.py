@@ -56,9 +56,10 @@ class Channels:
     def fixed(self) -> set[int]:
         return set(self.fixed_by)
 
-    def stay(self, value: str, gone: Collection[int]) -> npt.NDArray[np.bool_]:
-        """Which channels of a feature map are left, bool [C], once those with ids in `gone` are not."""
-        return ~np.isin(self.of_value[value], list(gone))
+
+def stays(ids: Ids, gone: Collection[int]) -> npt.NDArray[np.bool_]:
+    """Which of the channels are left, bool, once those with ids in `gone` are not."""
+    return ~np.isin(ids, list(gone))
 
 
 def find_channels(graph: ir.FloatGraph) -> Channels:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.compression.errors import PruningError
-from orchestrator.compression.prune.dependencies import Channels, Ids
+from orchestrator.compression.prune.dependencies import Channels, stays
 
 
 def remove_channels(model: nn.Module, channels: Channels, gone: set[int]) -> None:
     """Remove the channels with ids in `gone` from `model`, in place."""
     for use in channels.uses:
-        keep = torch.from_numpy(np.flatnonzero(_stays(use.ids, gone)))
+        keep = torch.from_numpy(np.flatnonzero(stays(use.ids, gone)))
         module, name = _owner(model, use.parameter)
         tensor: Tensor = getattr(module, name)
         kept = tensor.detach().index_select(use.dim, keep)
@@ -26,7 +26,7 @@ def remove_channels(model: nn.Module, channels: Channels, gone: set[int]) -> Non
     for path, inputs in channels.depthwise.items():
         module, _ = _owner(model, path)
         if isinstance(module, nn.Conv1d | nn.Conv2d):
-            module.groups = int(_stays(inputs, gone).sum())
+            module.groups = int(stays(inputs, gone).sum())
     for module in model.modules():
         _state_widths(module)
 
@@ -70,7 +70,3 @@ def _state_widths(module: nn.Module) -> None:
 def _owner(model: nn.Module, path: str) -> tuple[nn.Module, str]:
     module_path, _, name = path.rpartition(".")
     return model.get_submodule(module_path), name
-
-
-def _stays(ids: Ids, gone: set[int]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    return ~np.isin(ids, list(gone))

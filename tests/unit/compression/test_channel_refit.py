@@ -16,7 +16,7 @@ from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.evaluation import evaluate_network, predict_logits
 from orchestrator.compression.prune import channels as pruning
 from orchestrator.compression.prune import prune_channels
-from orchestrator.compression.prune.dependencies import find_channels
+from orchestrator.compression.prune.dependencies import find_channels, stays
 from orchestrator.compression.prune.refit import Whole, refit
 from orchestrator.compression.prune.surgery import remove_channels
 from orchestrator.datasets import Splits
@@ -64,7 +64,7 @@ def test_channels_that_others_can_stand_in_for_are_not_missed(
     channels = find_channels(before)
     gone = set(channels.of_value[before.nodes[0].output][1::2].tolist())
     remove_channels(narrow, channels, gone)
-    kept = [np.flatnonzero(channels.stay(node.output, gone)) for node in before.nodes]
+    kept = [np.flatnonzero(stays(channels.of_value[node.output], gone)) for node in before.nodes]
     wanted = predict_logits(network, digits.choose.inputs, preprocessing)
 
     def error() -> float:
