@@ -51,9 +51,11 @@ class TrialGate:
         self._require_hope(candidate)
         if pruned:
             self._require_hope(replace(candidate, accuracy=self.outliner.pruned_accuracy(spec)))
+        if not spec.quantize.training:
+            return ()
         curves = [made.output.metrics[CURVE] for made in self.ended if CURVE in made.output.metrics]
         others = [made.candidate for made in self.ended]
-        return hurdles(self.judge.accuracy_needed(candidate, others), curves) if spec.quantize.training else ()
+        return hurdles(self.judge.accuracy_needed(candidate, others), curves)
 
     def _outlined(self, spec: CandidateSpec) -> Candidate:
         """With all that is known of it, and as accurate as can be."""

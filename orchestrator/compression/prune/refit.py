@@ -26,7 +26,7 @@ from orchestrator.compression.capture import FloatGraph, ir
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.prune.dependencies import Ids
 from orchestrator.compression.quantize.rounding import damped
-from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, affordable, patches_of
+from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, affordable, channel_means, patches_of
 from orchestrator.datasets.splits import Split
 
 CALIBRATION_COUNT = 256
@@ -100,10 +100,7 @@ def _fit(
     parameter = model.get_parameter(new.weight_name)  # in the graph, linear layers over tokens are convolutions too
     parameter.copy_(new.weight.view_as(parameter))
     if new.bias_name:
-        wanted = old.accumulate(was, old.weight, old.bias)[:, channels]
-        missing = wanted - new.accumulate(is_now, new.weight, new.bias)
-        new.bias = new.bias + missing.mean(dim=[axis for axis in range(missing.ndim) if axis != 1])
-        model.get_parameter(new.bias_name).copy_(new.bias)
+        correct_bias(model, new, is_now, old.accumulate(was, old.weight, old.bias)[:, channels])
 
 
 def _outputs(node: ir.Weighted, x: Tensor) -> Tensor:
@@ -111,6 +108,13 @@ def _outputs(node: ir.Weighted, x: Tensor) -> Tensor:
     x_GPK = patches_of(node, x, _MAX_PATCHES)
     groups, patches, row_inputs = x_GPK.shape
     return (x_GPK @ node.weight.reshape(groups, -1, row_inputs).mT).transpose(0, 1).reshape(patches, -1)
+
+
+def correct_bias(model: nn.Module, node: ir.Weighted, now: Tensor, wanted: Tensor) -> None:
+    """Give the bias what makes the means of the outputs, before the clamp, those of `wanted`."""
+    missing = wanted - node.accumulate(now, node.weight, node.bias)
+    node.bias = node.bias + channel_means(missing)
+    model.get_parameter(node.bias_name).copy_(node.bias)
 
 
 def renormalise(model: nn.Module, node: ir.BatchNorm, before: Tensor, now: Tensor) -> None:

@@ -20,7 +20,7 @@ from orchestrator.compression.quantize.operators import KEEPS_GRID, plan_operato
 from orchestrator.compression.quantize.plan import Plan, WeightedPlan
 from orchestrator.compression.quantize.refusal import hopeless_layers, refusal
 from orchestrator.compression.quantize.sensitivity import measure_sensitivity
-from orchestrator.compression.quantize.statistics import affordable, input_statistics
+from orchestrator.compression.quantize.statistics import affordable, channel_means, input_statistics
 from orchestrator.compression.quantize.weights import fits_accumulator, quantize_bias, quantize_weights
 from orchestrator.compression.recipe import Effort, Recipe, Scheme
 
@@ -161,8 +161,8 @@ class _Walk:
             integers = learned if fits_accumulator(learned.weight, source) else integers
         bias = node.bias
         if self.recipe.correct_bias:
-            wanted = _channel_means(node.accumulate(intended_input, node.weight, node.bias))
-            bias = wanted - _channel_means(node.accumulate(real_input, integers.dequantize(), None))
+            wanted = channel_means(node.accumulate(intended_input, node.weight, node.bias))
+            bias = wanted - channel_means(node.accumulate(real_input, integers.dequantize(), None))
         return WeightedPlan(
             node=node,
             input_grid=source,
@@ -192,7 +192,3 @@ def _varies(x: Tensor) -> bool:
     """Whether any channel has two different values, over samples and positions."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
     return bool((x.amax(dim=axes) != x.amin(dim=axes)).any())
-
-
-def _channel_means(x: Tensor) -> Tensor:
-    return x.mean(dim=[axis for axis in range(x.ndim) if axis != 1])

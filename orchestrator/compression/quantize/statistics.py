@@ -68,6 +68,11 @@ def _centred(x_GPK: Tensor) -> Tensor:
     return x_GPK - x_GPK.mean(dim=1, keepdim=True)
 
 
+def channel_means(x: Tensor) -> Tensor:
+    """[C], over samples and positions."""
+    return x.mean(dim=[axis for axis in range(x.ndim) if axis != 1])
+
+
 def patches_of(node: ir.Weighted, x: Tensor, count: int) -> Tensor:
     """[G, P, K], about `count` of them, taken at an even stride over samples and positions."""
     if not isinstance(node, ir.Conv):

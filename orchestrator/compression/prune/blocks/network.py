@@ -24,7 +24,7 @@ from orchestrator.compression.prune.blocks.allocation import Offer, allocate
 from orchestrator.compression.prune.blocks.layers import COLUMNS, GRAINS, BlockLayer, block_layers
 from orchestrator.compression.prune.blocks.surgeon import refit, removal_costs
 from orchestrator.compression.prune.blocks.timing import dense_latencies_us
-from orchestrator.compression.prune.refit import renormalise
+from orchestrator.compression.prune.refit import correct_bias, renormalise
 from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, patches_of
 from orchestrator.datasets.splits import Split
 
@@ -192,9 +192,7 @@ class _Work:
         node.weight = fitted
         self.store(layer, fitted, kept_BJ)
         if node.bias_name:
-            missing = wanted - node.accumulate(now[name], fitted, node.bias)
-            node.bias = node.bias + missing.mean(dim=[axis for axis in range(missing.ndim) if axis != 1])
-            self.model.get_parameter(node.bias_name).copy_(node.bias)
+            correct_bias(self.model, node, now[name], wanted)
 
 
 def _patches(layer: BlockLayer, x: Tensor) -> Tensor:
