@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 from edge_agent.runtime.model import parse_model
 from edge_agent.runtime.tensors import decode_tensors, fetch_payloads
-from orchestrator.onnx.errors import OnnxError
 from orchestrator.onnx.image_operators import IMAGE_OPERATORS
+from orchestrator.onnx.rule_operators import RULE_OPERATORS
 from orchestrator.onnx.sequence_operators import SEQUENCE_OPERATORS
 from orchestrator.onnx.writer import Writer
 
 OPSET, IR_VERSION = 17, 8  # the first with layer norm; what any runtime of the last years reads
 
-OPERATORS = {**IMAGE_OPERATORS, **SEQUENCE_OPERATORS}
+OPERATORS = {**IMAGE_OPERATORS, **SEQUENCE_OPERATORS, **RULE_OPERATORS}
 
 
 def export_onnx(data: bytes, blobs: Callable[[bytes], bytes]) -> bytes:
@@ -26,15 +26,12 @@ def export_onnx(data: bytes, blobs: Callable[[bytes], bytes]) -> bytes:
 
     Raises:
         ModelFormatError, DigestMismatchError: it is not a valid model, or its tensors are not what it names.
-        OnnxError: an operator has no counterpart in ONNX; the message names it.
         OnnxMissingError: the `onnx` package is not installed.
     """
     graph = parse_model(data)
     writer = Writer(graph, decode_tensors(graph, fetch_payloads(graph, blobs)))
     _write_input(writer)
     for operator in graph.operators:
-        if type(operator.kind) not in OPERATORS:
-            raise OnnxError(f"operator {operator.name!r} ({type(operator.kind).__name__}) has no export to ONNX yet")
         OPERATORS[type(operator.kind)](writer, operator, operator.kind)
     writer.node("Identity", [writer.value(graph.output.activation)], output="output")
     return _serialize(writer)

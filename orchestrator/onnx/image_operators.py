@@ -72,9 +72,7 @@ def _clamp(writer: Writer, operator: g.Operator, clamp: g.Clamp) -> None:
 
 def _table(writer: Writer, operator: g.Operator, table: g.Table) -> None:
     """Exactly what the device does: q + 128 is an index."""
-    source = f"{writer.value(operator.inputs[0])}.q"
-    index = writer.node("Cast", [source], to=writer.onnx.TensorProto.INT32)
-    index = writer.node("Add", [index, writer.constant(np.array(128, np.int32))])
+    index = writer.node("Add", [writer.integers(operator.inputs[0]), writer.constant(np.array(128, np.int32))])
     looked_up = f"{writer.value(operator.output)}.q"
     writer.node("Gather", [writer.constant(writer.tensors[table.table]), index], output=looked_up)
     writer.dequantize(operator.output)

@@ -39,6 +39,10 @@ class Writer:
     def value(self, activation: int) -> str:
         return f"{activation}.{self.activation(activation).name}"
 
+    def integers(self, activation: int) -> str:
+        """The int8 numbers themselves, as int32, which more operations take."""
+        return self.node("Cast", [f"{self.value(activation)}.q"], to=self.onnx.TensorProto.INT32)
+
     def finish(self, value: str, operator: g.Operator, qmin: int = -128, qmax: int = 127) -> None:
         """`value` is the operator's output in float."""
         y = self.activation(operator.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -10,14 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from edge_agent.runtime import graph as g
 from edge_agent.runtime import load_model
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.recipe import Recipe, Scheme
 from orchestrator.datasets import Splits
+from orchestrator.onnx import export
 from orchestrator.onnx.agreement import Agreement, measure_agreement
-from orchestrator.onnx.errors import OnnxError
 from orchestrator.onnx.export import export_onnx
 from tests.kernels.graphs import GraphBuilder
 from tests.kernels.networks import ds_cnn
@@ -141,8 +143,30 @@ def test_features_with_scales_of_their_own_come_as_they_are() -> None:
     assert agreement.largest_difference <= 1
 
 
-def test_an_operator_without_counterpart_is_refused_by_name() -> None:
-    builder = GraphBuilder(np.random.default_rng(0))
-    model = builder.finish(builder.rule_table(builder.input((4,)), classes=3, conditions=5))
-    with pytest.raises(OnnxError, match=r"'op\d+' \(RuleTable\) has no export to ONNX yet"):
-        export_onnx(model.data, model.blobs.__getitem__)
+def test_every_operator_of_the_format_has_a_counterpart() -> None:
+    assert set(export.OPERATORS) == set(get_args(g.Kind))
+
+
+def _choice(builder: GraphBuilder, gate: int, branch: int) -> int:
+    """Between a branch and the same upside down, about half of the inputs each."""
+    turned = builder.reshape(builder.permute(branch, (1, 0, 2)), builder.shape(branch))
+    return builder.select(builder.linear(builder.flatten(gate), 1), branch, turned)
+
+
+RULES: dict[str, Callable[[GraphBuilder, int], int]] = {
+    "one tree": lambda builder, x: builder.rule_table(builder.flatten(x), classes=5, conditions=20),
+    "a forest": lambda builder, x: builder.rule_table(builder.flatten(x), classes=3, conditions=60, trees=9),
+    "by shift": lambda builder, x: builder.rule_table(builder.flatten(x), 4, 30, trees=3, by_shift=True),
+    "no condition": lambda builder, x: builder.rule_table(builder.flatten(x), classes=3, conditions=0, trees=2),
+    "a choice": lambda builder, x: _choice(builder, x, x),
+}
+
+
+@pytest.mark.parametrize("name", list(RULES))
+@pytest.mark.parametrize("seed", range(3))
+def test_rules_do_under_onnx_runtime_exactly_what_they_do_on_a_device(name: str, seed: int) -> None:
+    builder = GraphBuilder(np.random.default_rng(seed))
+    model = builder.finish(RULES[name](builder, builder.input((2, 4, 6))))
+    onnx_file = export_onnx(model.data, model.blobs.__getitem__)
+    agreement = measure_agreement(model.data, model.blobs.__getitem__, onnx_file)
+    assert agreement.same_outputs == 1.0

@@ -15,6 +15,7 @@ from torch import nn
 from edge_agent.runtime import check_golden, load_model
 from edge_agent.runtime import graph as g
 from orchestrator.compression.artifact import Artifact
+from orchestrator.compression.data import Preprocessing, images_to_tensor
 from orchestrator.compression.errors import DataError, FidelityError, RecipeError
 from orchestrator.compression.evaluation import evaluate
 from orchestrator.compression.pipeline import compress
@@ -27,8 +28,10 @@ from orchestrator.compression.rules.recipe import CascadeRecipe, RulesRecipe
 from orchestrator.compression.rules.tap import run
 from orchestrator.compression.rules.values import softmax
 from orchestrator.datasets import Splits
+from orchestrator.onnx.export import export_onnx
 from protos import model_pb2 as pb
 from tests.kernels.random_models import random_model
+from tests.unit.compression.onnx_files import run_onnx
 
 QUICK = RuleBudget(rules=20, trees=6, depth=2, root_queries=150, leaf_queries=20, overgrow=1.0)
 LENIENT = CascadeRecipe(most_drop=0.1, least_answered=0.2)
@@ -85,6 +88,13 @@ def test_the_gate_stands_before_the_network(cascade: NetworkRules) -> None:
     assert names[0].startswith("rules.")
     assert names.index("rules.gate") < min(index for index, name in enumerate(names) if not name.startswith("rules."))
     assert names[-1] == "rules.select"
+
+
+def test_a_cascade_is_one_onnx_file(cascade: NetworkRules, digits: Splits, preprocessing: Preprocessing) -> None:
+    images = digits.choose.inputs[:200]
+    onnx_file = export_onnx(cascade.artifact.model, cascade.artifact.blobs.__getitem__)
+    theirs = run_onnx(onnx_file, images_to_tensor(images, preprocessing)).numpy().argmax(axis=1)
+    assert (theirs == run(cascade.artifact, images).argmax(axis=1)).mean() >= 0.99
 
 
 def test_golden_vectors_and_labels_are_there(cascade: NetworkRules, digits: Splits) -> None:
