@@ -78,6 +78,9 @@ def patches_of(node: ir.Weighted, x: Tensor, count: int) -> Tensor:
     if not isinstance(node, ir.Conv):
         return _thin(x, count).unsqueeze(0)
     kernel = tuple(node.weight.shape[2:])
+    if kernel == node.stride == (1, 1) and not any(node.padding):
+        patches = _thin(x.flatten(2).transpose(1, 2).flatten(0, 1), count)
+        return patches.view(len(patches), node.groups, -1).transpose(0, 1)
     chunks = []
     for samples in torch.split(x, _CHUNK_SAMPLES):  # all patches of all samples at once would not fit in memory
         columns = functional.unfold(ir.pad(samples, node.padding), kernel, stride=node.stride)  # [N, C * KH * KW, L]
