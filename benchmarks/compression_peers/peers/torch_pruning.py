@@ -20,7 +20,7 @@ def prune(model, samples, labels, fraction: float):
         importance=tp.importance.GroupTaylorImportance(),
         global_pruning=True,
         pruning_ratio=0.8,
-        max_pruning_ratio=0.875,  # as ours: an eighth of a layer's channels always stays
+        max_pruning_ratio=0.875,  # an eighth of a layer's channels always stays
         iterative_steps=STEPS,
         ignored_layers=[head],
     )

@@ -18,34 +18,33 @@ from compression_peers.pruned import by_peer
 from compression_peers.results import Outcome, Results
 from compression_peers.row import OURS, Check, Row, above, at_most
 from orchestrator.compression.prune import LEARNING, Pruning, prune_and_recover
-from orchestrator.compression.prune.importance import BATCH_SIZE, BATCHES
+from orchestrator.compression.prune.curvature import SAMPLES
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 
 HALF = 0.5
-WEIGHTS = 0.45  # row 7 asks for bytes, and half of the multiplications leaves more than half of the weights
-PRUNING_SAMPLES = BATCH_SIZE * BATCHES  # what importance is measured on, as many for the peer
 EPOCHS, QUICK_EPOCHS = 3, 2
 
 
-def pruning(subject: Subject) -> Pruning:
+def pruning(subject: Subject, weights_fraction: float = 1.0) -> Pruning:
     epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
     learning = replace(LEARNING, epochs=epochs, seed=subject.seed)
-    return Pruning(macs_fraction=HALF, weights_fraction=WEIGHTS, learning=learning, seed=subject.seed)
+    return Pruning(macs_fraction=HALF, weights_fraction=weights_fraction, learning=learning, seed=subject.seed)
 
 
-def half(subject: Subject) -> tuple[nn.Module, Spent]:
+def half(subject: Subject, weights_fraction: float = 1.0) -> tuple[nn.Module, Spent]:
     """The subject with half of its multiplications, trained back, and the time that took; made once per run."""
-    return subject.bench.kept(("half", subject.network, subject.seed), lambda: _half(subject))
+    key = ("half", subject.network, subject.seed, weights_fraction)
+    return subject.bench.kept(key, lambda: _half(subject, weights_fraction))
 
 
-def _half(subject: Subject) -> tuple[nn.Module, Spent]:
+def _half(subject: Subject, weights_fraction: float) -> tuple[nn.Module, Spent]:
     train, spent = subject.data.splits.train, Spent()
     with spent:
         pruned = prune_and_recover(
             subject.model,
             train,
-            pruning(subject),
+            pruning(subject, weights_fraction),
             preprocessing=subject.data.preprocessing,
             on_progress=lambda done, message: subject.say(message),
         )
@@ -77,7 +76,7 @@ def _by_torch_pruning(bench: Bench, which: tuple[str, int]) -> Outcome:
             on_progress=lambda done, message: subject.say(message),
         )
 
-    return by_peer(ROW.number, TORCH_PRUNING, subject, fraction=HALF, samples=PRUNING_SAMPLES, train_back=train_back)
+    return by_peer(ROW.number, TORCH_PRUNING, subject, fraction=HALF, samples=SAMPLES, train_back=train_back)
 
 
 def judge(results: Results, networks: Sequence[str]) -> list[Check]:

@@ -6,9 +6,10 @@ KW kernel). float64 because folding and calibration should add nothing to the er
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -333,6 +334,10 @@ class FloatGraph:
     def producer(self, value: str) -> Node | None:
         return next((node for node in self.nodes if node.output == value), None)
 
+    def in_float32(self) -> FloatGraph:
+        """A copy with other weights, twice as fast and more."""
+        return replace(self, nodes=[_in_float32(node) for node in self.nodes])
+
     def run(self, x: Tensor) -> Tensor:
         """The output for normalised [N, C, H, W] in float64."""
         return next(output for node, output in self.walk(x) if node.output == self.output)
@@ -345,6 +350,14 @@ class FloatGraph:
             yield node, values[node.output]
             for name in finished:
                 del values[name]
+
+
+def _in_float32(node: Node) -> Node:
+    single = copy.copy(node)
+    for name, value in vars(node).items():
+        if isinstance(value, Tensor) and value.dtype == torch.float64:
+            setattr(single, name, value.to(torch.float32))
+    return single
 
 
 def last_reads(graph: FloatGraph) -> list[list[str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,14 +22,16 @@ from orchestrator.compression.capture.check import require_finite_module
 from orchestrator.compression.data import Preprocessing, require_samples
 from orchestrator.compression.errors import PruningError
 from orchestrator.compression.prune.cost import Cost, Size
+from orchestrator.compression.prune.curvature import Importance, measure_curvature
 from orchestrator.compression.prune.dependencies import OUTPUT, Channels, find_channels, stays
-from orchestrator.compression.prune.importance import Importance, channel_importance
+from orchestrator.compression.prune.importance import ChannelImportance
 from orchestrator.compression.prune.refit import Whole, refit
 from orchestrator.compression.prune.surgery import remove_channels
 from orchestrator.datasets.splits import Split
 
 ROUNDS = 4  # a dozen left networks that training brought less far back
-MIN_SHARE = 0.125  # of a feature map's channels always stays, so that no layer becomes a bottleneck
+MIN_SHARE = 0.125  # of a feature map's channels always stays
+EVEN_SHARE = 0.5  # of what it would keep if all gave alike stays where others can still give: bottlenecks learn badly
 
 
 def prune_channels(
@@ -62,17 +65,18 @@ def prune_channels(
     shape = (input_channels, height, width)
     pruned = copy.deepcopy(model)
     graph = trace(pruned, shape)
-    floor = _floors(graph)
+    even = math.sqrt(min(macs_fraction, weights_fraction))  # both grow with the square of the width
+    floors = [_floors(graph, max(EVEN_SHARE * even, MIN_SHARE)), _floors(graph, MIN_SHARE)]
     whole = Whole.of(graph, split, preprocessing, seed)
     size = Cost.of(graph, find_channels(graph)).size
     kept = [np.arange(graph.shapes[node.output][0]) for node in graph.nodes]
     for done in range(1, ROUNDS + 1):
         target = size.fraction(macs_fraction ** (done / ROUNDS), weights_fraction ** (done / ROUNDS))
         channels = find_channels(graph)
-        measured = channel_importance(
-            pruned, channels, split, preprocessing=preprocessing, seed=seed + done, importance=importance
+        curvature = measure_curvature(
+            graph, split, preprocessing=preprocessing, seed=seed + done, importance=importance
         )
-        gone = _choose(graph, channels, measured, target, floor)
+        gone = _choose(graph, channels, ChannelImportance(graph, channels, curvature), target, floors)
         remove_channels(pruned, channels, gone)
         kept = [ids[stays(channels.of_value[node.output], gone)] for node, ids in zip(graph.nodes, kept, strict=True)]
         graph = _trace_pruned(pruned, shape)
@@ -81,13 +85,17 @@ def prune_channels(
 
 
 def _choose(
-    graph: FloatGraph, channels: Channels, importance: list[float], target: Size, floor: dict[str, int]
+    graph: FloatGraph,
+    channels: Channels,
+    importance: ChannelImportance,
+    target: Size,
+    floors: Sequence[Mapping[str, int]],
 ) -> set[int]:
-    """The channels to remove until what is left fits `target`."""
+    """The channels to remove until what is left fits `target`; lower floors hold where higher ones leave nothing."""
     cost = Cost.of(graph, channels)
-    left = {value: len(channels.of_value[value]) for value in floor}
+    left = {value: len(channels.of_value[value]) for value in floors[0]}
     maps_of: dict[int, dict[str, int]] = {}
-    for value in floor:
+    for value in left:
         for channel in channels.of_value[value].tolist():
             counts = maps_of.setdefault(channel, {})
             counts[value] = counts.get(value, 0) + 1
@@ -95,12 +103,12 @@ def _choose(
     while not cost.size.fits(target):
         left_over = cost.size
         savings = {channel: _share_of_excess(cost.saved_without(channel), left_over, target) for channel in candidates}
-        allowed = [
-            channel
-            for channel in candidates
-            if savings[channel] > 0 and all(left[v] - n >= floor[v] for v, n in maps_of[channel].items())
-        ]
-        if not allowed:
+        saving = [channel for channel in candidates if savings[channel] > 0]
+        for floor in floors:
+            allowed = [c for c in saving if all(left[v] - n >= floor[v] for v, n in maps_of[c].items())]
+            if allowed:
+                break
+        else:
             reasons = [f"layers keep {MIN_SHARE:.1%} of their channels"] if any(savings.values()) else []
             reasons = reasons + _what_stays(graph, channels) or ["the input and the output keep theirs"]
             raise PruningError(
@@ -108,8 +116,9 @@ def _choose(
                 f"{target.weights} are wanted, but {_first_few(reasons, '; ')}. Ask for a larger macs_fraction or "
                 "weights_fraction, or start from a smaller network"
             )
-        cheapest = min(allowed, key=lambda channel: (importance[channel] / savings[channel], channel))
+        cheapest = min(allowed, key=lambda channel: (importance.of(channel) / savings[channel], channel))
         cost.remove(cheapest)
+        importance.remove(cheapest)
         candidates.remove(cheapest)
         for value, count in maps_of[cheapest].items():
             left[value] -= count
@@ -145,10 +154,10 @@ def _share_of_excess(saved: Size, left: Size, target: Size) -> float:
     return share
 
 
-def _floors(graph: FloatGraph) -> dict[str, int]:
+def _floors(graph: FloatGraph, share: float) -> dict[str, int]:
     """How many channels the output of each layer keeps at least; its name is the same in every round."""
     outputs = [node.output for node in graph.nodes if isinstance(node, ir.Weighted)]
-    return {value: max(math.ceil(graph.shapes[value][0] * MIN_SHARE), 1) for value in outputs}
+    return {value: max(math.ceil(graph.shapes[value][0] * share), 1) for value in outputs}
 
 
 def _trace_pruned(model: nn.Module, shape: tuple[int, int, int]) -> FloatGraph:

@@ -1,81 +1,88 @@
-"""How much the loss would change if a channel went: the first-order Taylor term, summed over everything that reads it.
+"""How much the loss grows if a channel goes and what reads it makes up for that as well as it can.
 
-A channel has no effect once every weight that reads it is zero. With L the loss and w those weights, the change is
--sum w dL/dw to first order; its square, averaged over small batches, is the channel's importance. Taking the sum over
-all readers at once is what makes it right for residual networks, where one channel runs through many layers.
+A layer with weights W and inputs x reads channel c by the columns P of W. What the other inputs tell of x_P the other
+weights take over; what they do not tell has the covariance S_P = ([H^-1]_PP)^-1, H being that of all inputs. With G as
+in `curvature`, the second-order Taylor term is
 
-    importance(c) = E_batch [ (sum over weights w that read c of w dL/dw)^2 ]
+    importance(c) = 1/2 sum over layers that read c of tr(G W_P S_P W_P^T)
 
-Molchanov et al. 2019, arXiv:1906.10771, eq. 8 (theirs sums over the weights that write the channel; under batch norm in
-training mode that sum is zero). Batch norm is in evaluation mode here.
+Taking the sum over all readers is what makes it right for residual networks, where one channel runs through many
+layers. Once c has gone,
 
-Without labels, L is the loss to labels that are drawn from the network's own softmax. What is averaged is then the
-channel's share of the Fisher information, which says how far the answers move, right or wrong; with true labels it is
-what is called the empirical one (Kunstner et al. 2019, arXiv:1905.12558).
+    W <- W - W_P S_P [H^-1]_P:        H^-1 <- H^-1 - [H^-1]_:P S_P [H^-1]_P:
+
+so that of two channels that tell the same only one costs nothing. The optimal brain surgeon (Hassibi & Stork 1993) over
+channels: van der Ouderaa et al. 2023 (LLM Surgeon), arXiv:2312.17244, section 3.3. What stays is fitted anew in the end
+(`refit`), to what every layer gave before.
+
+Shape letters: O outputs, K inputs of a row of weights, C channels that may go, Q columns of each.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
+from torch import Tensor
 
-from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_classes
-from orchestrator.compression.errors import PruningError
-from orchestrator.compression.modes import evaluation_mode
-from orchestrator.compression.prune.dependencies import Channels
-from orchestrator.datasets.splits import Split
-
-BATCH_SIZE = 16
-BATCHES = 48
+from orchestrator.compression.capture import FloatGraph, ir
+from orchestrator.compression.prune.curvature import Curvature, mixing_layers
+from orchestrator.compression.prune.dependencies import Channels, Ids
+from orchestrator.compression.quantize.rounding import damped
+from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS
 
 
-class Importance(StrEnum):
-    """Whose loss it is that a channel must not change."""
+class ChannelImportance:
+    """Of each channel that is left."""
 
-    LABELS = "labels"
-    ANSWERS = "answers"  # to the network's own; reads no labels
+    def __init__(self, graph: FloatGraph, channels: Channels, curvature: Mapping[str, Curvature]) -> None:
+        self._readers: dict[int, list[_Reader]] = {}
+        for layer in mixing_layers(graph):
+            ids = channels.of_value[layer.inputs[0]]
+            reader = _Reader(layer, ids, curvature[layer.name], channels.fixed)
+            for channel in reader.importance:
+                self._readers.setdefault(channel, []).append(reader)
+
+    def of(self, channel: int) -> float:
+        return sum(reader.importance[channel] for reader in self._readers.get(channel, ()))
+
+    def remove(self, channel: int) -> None:
+        for reader in self._readers.pop(channel, ()):
+            reader.remove(channel)
 
 
-def channel_importance(
-    model: nn.Module,
-    channels: Channels,
-    split: Split,
-    *,
-    preprocessing: Preprocessing,
-    seed: int,
-    importance: Importance = Importance.LABELS,
-) -> list[float]:
-    """Importance, indexed by channel id; weights, mode and gradients of `model` are left as they were.
+class _Reader:
+    """A layer; the weights of channels that are gone are 0, and `importance` has those that are left."""
 
-    Raises:
-        DataError: a label is none of the network's outputs.
-        PruningError: the loss overflows.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    reading = [use for use in channels.readers if use.parameter in parameters]
-    weights = [parameters[use.parameter] for use in reading]
-    size = 1 + max((int(ids.max()) for ids in channels.of_value.values()), default=0)
-    total = np.zeros(size)
-    order = np.random.default_rng(seed).permutation(len(split))[: BATCH_SIZE * BATCHES]
-    generator = torch.Generator().manual_seed(seed)
-    with evaluation_mode(model):
-        for indices in np.array_split(order, max(len(order) // BATCH_SIZE, 1)):
-            logits = model(images_to_tensor(split.inputs[indices], preprocessing))
-            if importance is Importance.LABELS:
-                labels = labels_to_tensor(split.labels[indices])
-                require_classes(labels, logits.shape[1])
-            else:
-                labels = torch.multinomial(logits.detach().softmax(dim=1), 1, generator=generator)[:, 0]
-            loss = functional.cross_entropy(logits, labels)
-            change = np.zeros(size)
-            for use, weight, gradient in zip(reading, weights, torch.autograd.grad(loss, weights), strict=True):
-                term = (weight.detach() * gradient).transpose(0, use.dim).flatten(1).sum(dim=1)
-                np.add.at(change, use.ids, term.numpy())
-            total += change**2
-    if not np.isfinite(total).all():
-        raise PruningError("the importance of channels is not finite: the network's answers or gradients overflow")
-    return [float(value) for value in total]
+    def __init__(self, layer: ir.Weighted, ids: Ids, curvature: Curvature, fixed: set[int]) -> None:
+        self.weight_OK = layer.weight.flatten(1).clone()
+        covariance_KK = curvature.covariance_KK
+        if len(covariance_KK) > MAX_ROW_INPUTS:  # `refit` leaves it as it is: nothing makes up for what is gone
+            covariance_KK = covariance_KK.diagonal().diag()
+        self.inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(damped(covariance_KK.unsqueeze(0))[0]))
+        self.gradients_OO = curvature.gradients_OO
+        column_ids = np.repeat(ids, self.weight_OK.shape[1] // len(ids))
+        self.columns = {c: torch.from_numpy(np.flatnonzero(column_ids == c)) for c in set(ids.tolist()) - fixed}
+        self.importance = self._measured()
+
+    def remove(self, channel: int) -> None:
+        gone = self.columns.pop(channel)
+        pull_QK = torch.linalg.solve(self.inverse_KK[gone][:, gone], self.inverse_KK[gone])
+        self.weight_OK -= self.weight_OK[:, gone] @ pull_QK
+        self.inverse_KK -= self.inverse_KK[:, gone] @ pull_QK
+        self.importance = self._measured()
+
+    def _measured(self) -> dict[int, float]:
+        found: dict[int, float] = {}
+        for count in {len(columns) for columns in self.columns.values()}:
+            channels = [channel for channel, columns in self.columns.items() if len(columns) == count]
+            found |= zip(channels, self._of(torch.stack([self.columns[c] for c in channels])), strict=True)
+        return found
+
+    def _of(self, columns_CQ: Tensor) -> list[float]:
+        inverse_CQQ = self.inverse_KK[columns_CQ.unsqueeze(2), columns_CQ.unsqueeze(1)]
+        weight_CQO = self.weight_OK.mT[columns_CQ]
+        costs_C = (torch.linalg.solve(inverse_CQQ, weight_CQO) * (weight_CQO @ self.gradients_OO)).sum(dim=(1, 2))
+        values: list[float] = (costs_C.clamp(min=0) / 2).tolist()
+        return values

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.progress import OnProgress
 from orchestrator.compression.prune.channels import prune_channels
-from orchestrator.compression.prune.importance import Importance
+from orchestrator.compression.prune.curvature import Importance
 from orchestrator.compression.training.distillation import distill
 from orchestrator.compression.training.learning import Learning
 from orchestrator.datasets.splits import Split

@@ -7,9 +7,7 @@ The rest of the network runs in float32, twice as fast as in float64 and far mor
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +22,7 @@ class Answers:
     """Of `graph` to normalised `samples` [N, C, H, W]; weights that change later are not seen."""
 
     def __init__(self, graph: ir.FloatGraph, samples: Tensor) -> None:
-        self.graph = replace(graph, nodes=[_in_float32(node) for node in graph.nodes])
+        self.graph = graph.in_float32()
         self.samples = samples.to(torch.float32)
         self._finished = ir.last_reads(self.graph)
         self._wanted = self._log_probabilities(0, {self.graph.input: self.samples})
@@ -51,11 +49,3 @@ class Answers:
         if isinstance(self.graph.producer(self.graph.output), ir.Softmax):
             return torch.log(output.clamp(min=_LEAST_PROBABILITY))
         return functional.log_softmax(output, dim=1)
-
-
-def _in_float32(node: ir.Node) -> ir.Node:
-    single = copy.copy(node)
-    for name, value in vars(node).items():
-        if isinstance(value, Tensor) and value.dtype == torch.float64:
-            setattr(single, name, value.to(torch.float32))
-    return single

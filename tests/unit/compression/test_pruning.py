@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,8 +17,9 @@ from orchestrator.compression.errors import DataError, PruningError, WeightError
 from orchestrator.compression.evaluation import evaluate, evaluate_network
 from orchestrator.compression.pipeline import compress
 from orchestrator.compression.prune import Importance, Pruning, prune_channels
+from orchestrator.compression.prune.curvature import measure_curvature
 from orchestrator.compression.prune.dependencies import find_channels
-from orchestrator.compression.prune.importance import channel_importance
+from orchestrator.compression.prune.importance import ChannelImportance
 from orchestrator.compression.prune.surgery import remove_channels, take_widths
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
@@ -162,17 +164,34 @@ def test_a_channel_that_nobody_uses_goes_without_changing_anything(
         network.inner.weight[:, 3] = 0
         network.branch.weight[:, 3] = 0
         network.pointwise.weight[:, 3] = 0
-    channels = find_channels(trace(network, SHAPE))
-    importance = channel_importance(network, channels, digits.train, preprocessing=preprocessing, seed=0)
-    stream = channels.of_value[trace(network, SHAPE).nodes[0].output]
-    assert importance[stream[3]] == 0.0
-    assert min(importance[channel] for channel in stream if channel != stream[3]) > 0
+    graph = trace(network, SHAPE)
+    channels = find_channels(graph)
+    curvature = measure_curvature(
+        graph, digits.train, preprocessing=preprocessing, seed=0, importance=Importance.LABELS
+    )
+    importance = ChannelImportance(graph, channels, curvature)
+    stream = channels.of_value[graph.nodes[0].output]
+    assert importance.of(stream[3]) == 0.0
+    assert min(importance.of(channel) for channel in stream if channel != stream[3]) > 0
     x = images_to_tensor(digits.choose.inputs[:20], preprocessing)
     with torch.no_grad():
         before = network.eval()(x)
         remove_channels(network, channels, {int(stream[3])})
         assert torch.allclose(network(x), before, atol=1e-5)
     assert network.stem.out_channels == 11
+
+
+def test_a_layer_that_seems_useless_is_no_bottleneck_while_others_can_give(
+    digits: Splits, preprocessing: Preprocessing
+) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Conv2d(16, 10, 4))
+    network.append(nn.Flatten())
+    with torch.no_grad():
+        network[4].weight[:, 3:] = 0  # all but three channels of the layer before are of no use
+    pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.3)
+    assert pruned[2].out_channels == math.ceil(16 * math.sqrt(0.3) / 2)
+    assert pruned[0].out_channels < 16
 
 
 def test_grouped_convolutions_inputs_and_outputs_keep_their_width() -> None:
