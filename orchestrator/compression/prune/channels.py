@@ -31,7 +31,7 @@ from orchestrator.datasets.splits import Split
 
 ROUNDS = 4  # a dozen left networks that training brought less far back
 MIN_SHARE = 0.125  # of a feature map's channels always stays
-EVEN_SHARE = 0.5  # of what it would keep if all gave alike stays where others can still give: bottlenecks learn badly
+EVEN_SHARE = 0.75  # of what it would keep if all gave alike stays where others can still give: bottlenecks learn badly
 
 
 def prune_channels(

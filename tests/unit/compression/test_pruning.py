@@ -190,7 +190,7 @@ def test_a_layer_that_seems_useless_is_no_bottleneck_while_others_can_give(
     with torch.no_grad():
         network[4].weight[:, 3:] = 0  # all but three channels of the layer before are of no use
     pruned = prune_channels(network, digits.train, preprocessing=preprocessing, macs_fraction=0.3)
-    assert pruned[2].out_channels == math.ceil(16 * math.sqrt(0.3) / 2)
+    assert pruned[2].out_channels == math.ceil(16 * 0.75 * math.sqrt(0.3))
     assert pruned[0].out_channels < 16
 
 
