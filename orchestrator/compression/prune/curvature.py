@@ -25,12 +25,13 @@ from torch.nn import functional
 from orchestrator.compression.capture import FloatGraph, ir
 from orchestrator.compression.data import Preprocessing, images_to_tensor, labels_to_tensor, require_classes
 from orchestrator.compression.errors import PruningError
-from orchestrator.compression.quantize.statistics import patches_of
+from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS, patches_of
 from orchestrator.datasets.splits import Split
 
 SAMPLES = 768
 _BATCH_SIZE = 32
-_PATCHES = 2048  # of a batch
+_MAX_PATCHES = 2048  # of a batch
+_MAX_VALUES = 1 << 21  # of these patches: products of very wide layers would take minutes
 
 
 class Importance(StrEnum):
@@ -42,10 +43,13 @@ class Importance(StrEnum):
 
 @dataclass(eq=False)
 class Curvature:
-    """Of one layer; the mean of its inputs is left out where a bias or a batch norm takes care of it."""
+    """Of one layer. Inputs are without their mean where a bias or a batch norm takes care of it.
 
-    covariance_KK: Tensor  # noqa: N815 (shape letters)
-    gradients_OO: Tensor  # noqa: N815
+    `covariance` is [K, K], or [K] of each input alone where a layer has more than `MAX_ROW_INPUTS`.
+    """
+
+    covariance: Tensor
+    gradients_OO: Tensor  # noqa: N815 (shape letters)
 
 
 def mixing_layers(graph: FloatGraph) -> list[ir.Weighted]:
@@ -92,7 +96,8 @@ def _run(graph: FloatGraph, images: Tensor) -> dict[str, Tensor]:
     """All feature maps of a batch, with what their gradients need."""
     values = {graph.input: images.requires_grad_()}
     for node in graph.nodes:
-        values[node.output] = node.compute(*(values[name] for name in node.inputs))
+        output = node.compute(*(values[name] for name in node.inputs))
+        values[node.output] = output if output.requires_grad else output.detach().requires_grad_()  # of constants
     return values
 
 
@@ -100,30 +105,29 @@ def _run(graph: FloatGraph, images: Tensor) -> dict[str, Tensor]:
 class _Sums:
     """Over batches; 0 stands for zeros of any shape."""
 
-    squares_KK: Tensor | int = 0  # noqa: N815
-    inputs_K: Tensor | int = 0  # noqa: N815
-    gradients_OO: Tensor | int = 0  # noqa: N815
+    squares: Tensor | float = 0.0  # as `Curvature.covariance`
+    inputs_K: Tensor | float = 0.0  # noqa: N815
+    gradients_OO: Tensor | float = 0.0  # noqa: N815
     patches: int = 0
 
     def add(self, layer: ir.Weighted, x: Tensor, gradient: Tensor) -> None:
         """Inputs [N, C, H, W] (or [N, F]) and the gradient to the outputs of as many samples."""
-        x_PK = patches_of(layer, x, _PATCHES)[0].to(torch.float64)
+        row_inputs = layer.weight[0].numel()
+        count = min(max(_MAX_VALUES // row_inputs, 1), _MAX_PATCHES)
+        x_PK = patches_of(layer, x, count)[0].to(torch.float64)
         gradient_OP = gradient.transpose(0, 1).flatten(1).to(torch.float64)
-        self.squares_KK += x_PK.mT @ x_PK
+        self.squares += x_PK.mT @ x_PK if row_inputs <= MAX_ROW_INPUTS else (x_PK**2).sum(dim=0)
         self.inputs_K += x_PK.sum(dim=0)
         self.gradients_OO += gradient_OP @ gradient_OP.mT
         self.patches += len(x_PK)
 
     def mean(self, samples: int, *, has_free_mean: bool) -> Curvature:
-        assert isinstance(self.squares_KK, Tensor)
-        assert isinstance(self.inputs_K, Tensor)
-        assert isinstance(self.gradients_OO, Tensor)
-        covariance_KK = self.squares_KK / self.patches
+        covariance, mean_K = torch.as_tensor(self.squares / self.patches), torch.as_tensor(self.inputs_K / self.patches)
         if has_free_mean:
-            mean_K = self.inputs_K / self.patches
-            covariance_KK = covariance_KK - torch.outer(mean_K, mean_K)
-        _require_finite(covariance_KK, self.gradients_OO)
-        return Curvature(covariance_KK, self.gradients_OO / samples)
+            covariance = covariance - (mean_K**2 if covariance.ndim == 1 else torch.outer(mean_K, mean_K))
+        gradients_OO = torch.as_tensor(self.gradients_OO / samples)
+        _require_finite(covariance, gradients_OO)
+        return Curvature(covariance, gradients_OO)
 
 
 def _require_finite(*tensors: Tensor) -> None:

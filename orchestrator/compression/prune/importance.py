@@ -30,7 +30,6 @@ from orchestrator.compression.capture import FloatGraph, ir
 from orchestrator.compression.prune.curvature import Curvature, mixing_layers
 from orchestrator.compression.prune.dependencies import Channels, Ids
 from orchestrator.compression.quantize.rounding import damped
-from orchestrator.compression.quantize.statistics import MAX_ROW_INPUTS
 
 
 class ChannelImportance:
@@ -53,36 +52,63 @@ class ChannelImportance:
 
 
 class _Reader:
-    """A layer; the weights of channels that are gone are 0, and `importance` has those that are left."""
+    """A layer that reads channels; `importance` has those that are left, and may be asked for no others."""
 
     def __init__(self, layer: ir.Weighted, ids: Ids, curvature: Curvature, fixed: set[int]) -> None:
         self.weight_OK = layer.weight.flatten(1).clone()
-        covariance_KK = curvature.covariance_KK
-        if len(covariance_KK) > MAX_ROW_INPUTS:  # `refit` leaves it as it is: nothing makes up for what is gone
-            covariance_KK = covariance_KK.diagonal().diag()
-        self.inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(damped(covariance_KK.unsqueeze(0))[0]))
         self.gradients_OO = curvature.gradients_OO
+        self.inputs = _inputs(curvature.covariance)
         column_ids = np.repeat(ids, self.weight_OK.shape[1] // len(ids))
         self.columns = {c: torch.from_numpy(np.flatnonzero(column_ids == c)) for c in set(ids.tolist()) - fixed}
         self.importance = self._measured()
 
     def remove(self, channel: int) -> None:
-        gone = self.columns.pop(channel)
-        pull_QK = torch.linalg.solve(self.inverse_KK[gone][:, gone], self.inverse_KK[gone])
-        self.weight_OK -= self.weight_OK[:, gone] @ pull_QK
-        self.inverse_KK -= self.inverse_KK[:, gone] @ pull_QK
+        self.weight_OK -= self.inputs.made_up(self.weight_OK, self.columns.pop(channel))
         self.importance = self._measured()
 
     def _measured(self) -> dict[int, float]:
         found: dict[int, float] = {}
         for count in {len(columns) for columns in self.columns.values()}:
             channels = [channel for channel, columns in self.columns.items() if len(columns) == count]
-            found |= zip(channels, self._of(torch.stack([self.columns[c] for c in channels])), strict=True)
+            columns_CQ = torch.stack([self.columns[channel] for channel in channels])
+            weight_CQO = self.weight_OK.mT[columns_CQ]
+            lost_CQO = self.inputs.untold(columns_CQ, weight_CQO)
+            costs_C = (lost_CQO * (weight_CQO @ self.gradients_OO)).sum(dim=(1, 2)).clamp(min=0) / 2
+            found |= zip(channels, costs_C.tolist(), strict=True)
         return found
 
-    def _of(self, columns_CQ: Tensor) -> list[float]:
+
+def _inputs(covariance: Tensor) -> _JointInputs | _SeparateInputs:
+    return _SeparateInputs(covariance) if covariance.ndim == 1 else _JointInputs(covariance)
+
+
+class _JointInputs:
+    """They tell of each other."""
+
+    def __init__(self, covariance_KK: Tensor) -> None:
+        self.inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(damped(covariance_KK.unsqueeze(0))[0]))
+
+    def untold(self, columns_CQ: Tensor, weight_CQO: Tensor) -> Tensor:
+        """S_P W_P^T of each channel."""
         inverse_CQQ = self.inverse_KK[columns_CQ.unsqueeze(2), columns_CQ.unsqueeze(1)]
-        weight_CQO = self.weight_OK.mT[columns_CQ]
-        costs_C = (torch.linalg.solve(inverse_CQQ, weight_CQO) * (weight_CQO @ self.gradients_OO)).sum(dim=(1, 2))
-        values: list[float] = (costs_C.clamp(min=0) / 2).tolist()
-        return values
+        untold_CQO: Tensor = torch.linalg.solve(inverse_CQQ, weight_CQO)
+        return untold_CQO
+
+    def made_up(self, weight_OK: Tensor, gone: Tensor) -> Tensor:
+        """What the weights lose when columns are `gone`, which others do not tell of from now on."""
+        pull_QK: Tensor = torch.linalg.solve(self.inverse_KK[gone][:, gone], self.inverse_KK[gone])
+        self.inverse_KK -= self.inverse_KK[:, gone] @ pull_QK
+        return weight_OK[:, gone] @ pull_QK
+
+
+class _SeparateInputs:
+    """Those of a layer so wide that `refit` leaves it as it is: nothing makes up for what is gone."""
+
+    def __init__(self, variance_K: Tensor) -> None:
+        self.variance_K = variance_K
+
+    def untold(self, columns_CQ: Tensor, weight_CQO: Tensor) -> Tensor:
+        return self.variance_K[columns_CQ].unsqueeze(2) * weight_CQO
+
+    def made_up(self, weight_OK: Tensor, gone: Tensor) -> Tensor:
+        return torch.zeros(())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from orchestrator.compression.capture import FloatGraph, trace
 from orchestrator.compression.data import Preprocessing
+from orchestrator.compression.prune import curvature as curvature_module
 from orchestrator.compression.prune.curvature import Curvature, Importance, measure_curvature
 from orchestrator.compression.prune.dependencies import Channels, find_channels
 from orchestrator.compression.prune.importance import ChannelImportance
@@ -50,7 +51,7 @@ def random_curvature(graph: FloatGraph, channels: Channels, seed: int) -> dict[s
 
 def cost_after_the_best_refit(weight_OK: Tensor, gone: list[int], curvature: Curvature) -> float:
     """1/2 tr(G D H D^T) with the weights of columns that stay where least squares puts them."""
-    covariance = damped(curvature.covariance_KK.unsqueeze(0))[0]
+    covariance = damped(curvature.covariance.unsqueeze(0))[0]
     stay = [column for column in range(len(covariance)) if column not in gone]
     change = -weight_OK.clone()
     moved = torch.linalg.solve(covariance[stay][:, stay], covariance[stay][:, gone] @ weight_OK[:, gone].T).T
@@ -102,3 +103,30 @@ def test_of_two_channels_that_tell_the_same_one_costs_nothing(digits: Splits, pr
     assert max(importance.of(ids[1]), importance.of(ids[4])) < 0.2 * np.median(others)  # not 0 because of the damping
     importance.remove(ids[1])
     assert importance.of(ids[4]) > 0.8 * np.median(others)
+
+
+def test_nothing_makes_up_for_a_channel_in_a_layer_too_wide_to_be_fitted(
+    digits: Splits, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 10, 6), nn.Flatten()).eval()
+    graph = trace(network, (1, 8, 8))
+    channels = find_channels(graph)
+    layer = next(node for node in graph.nodes if node.inputs != [graph.input] and hasattr(node, "weight"))
+
+    def measured() -> dict[str, Curvature]:
+        return measure_curvature(graph, digits.train, preprocessing=preprocessing, seed=0, importance=Importance.LABELS)
+
+    joint = measured()[layer.name]
+    monkeypatch.setattr(curvature_module, "MAX_ROW_INPUTS", 100)
+    apart = measured()
+    variance = apart[layer.name].covariance
+    assert torch.allclose(variance, joint.covariance.diagonal())
+
+    importance = ChannelImportance(graph, channels, apart)
+    ids = channels.of_value[graph.nodes[0].output].tolist()
+    weight, columns = layer.weight.flatten(1)[:, 36:72], slice(36, 72)
+    alone = ((joint.gradients_OO @ weight) * weight * variance[columns]).sum() / 2
+    assert importance.of(ids[1]) == pytest.approx(float(alone))
+    importance.remove(ids[0])
+    assert importance.of(ids[1]) == pytest.approx(float(alone))
