@@ -117,4 +117,5 @@ def words(result: Outcome | Figure) -> str:
     subject = f"{result.network}, seed {result.seed}, {result.method}"
     if result.error:
         return f"{subject}: {result.error}"
-    return f"{subject}: {100 * result.correct.mean():.2f} %, {result.size_bytes:,} bytes, {result.seconds:.1f} s"
+    size = f"{result.size_bytes:,} bytes" if result.size_bytes else "simulated"
+    return f"{subject}: {100 * result.correct.mean():.2f} %, {size}, {result.seconds:.1f} s"
