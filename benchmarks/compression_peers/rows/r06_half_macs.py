@@ -24,6 +24,7 @@ from orchestrator.compression.training.distillation import distill
 
 HALF = 0.5
 EPOCHS, QUICK_EPOCHS = 3, 2
+UNTRAINED = f"{OURS}, untrained"  # shown, not judged
 
 
 def pruning(subject: Subject, weights_fraction: float = 1.0) -> Pruning:
@@ -35,16 +36,16 @@ def pruning(subject: Subject, weights_fraction: float = 1.0) -> Pruning:
 def half(subject: Subject, weights_fraction: float = 1.0) -> tuple[nn.Module, Spent]:
     """The subject with half of its multiplications, trained back, and the time that took; made once per run."""
     key = ("half", subject.network, subject.seed, weights_fraction)
-    return subject.bench.kept(key, lambda: _half(subject, weights_fraction))
+    return subject.bench.kept(key, lambda: _pruned(subject, pruning(subject, weights_fraction)))
 
 
-def _half(subject: Subject, weights_fraction: float) -> tuple[nn.Module, Spent]:
-    train, spent = subject.data.splits.train, Spent()
+def _pruned(subject: Subject, how: Pruning) -> tuple[nn.Module, Spent]:
+    spent = Spent()
     with spent:
         pruned = prune_and_recover(
             subject.model,
-            train,
-            pruning(subject, weights_fraction),
+            subject.data.splits.train,
+            how,
             preprocessing=subject.data.preprocessing,
             on_progress=lambda done, message: subject.say(message),
         )
@@ -56,6 +57,9 @@ def run(bench: Bench) -> Iterator[Outcome]:
     for subject in subjects:
         pruned, spent = half(subject)
         yield subject.quantized(ROW.number, OURS, Recipe(), pruned, before=spent)
+    for subject in subjects:
+        pruned, spent = _pruned(subject, replace(pruning(subject), learning=None))
+        yield subject.quantized(ROW.number, UNTRAINED, Recipe(), pruned, before=spent, publish=False)
     # Its time is not judged.
     yield from bench.side_by_side(_by_torch_pruning, [(subject.network, subject.seed) for subject in subjects])
 
