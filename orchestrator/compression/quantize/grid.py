@@ -101,9 +101,9 @@ def _extremes(x: Tensor, what: str) -> tuple[float, float]:
 
 
 def _least(x: Tensor, candidates: list[Grid]) -> list[Grid]:
-    """For p = 2, 3 and 4 the grid with the least sum of |error|^p, in float32: it has bits to spare for that."""
-    values = _sample(x).to(torch.float32)
-    sums = [_sums_of_powers(grid.dequantize(grid.quantize(values)) - values) for grid in candidates]
+    """For p = 2, 3 and 4 the grid with the least sum of |error|^p; float32 has bits to spare for that."""
+    values, unit = _sample(x).to(torch.float32), candidates[0].scale  # or powers might underflow
+    sums = [_sums_of_powers((grid.dequantize(grid.quantize(values)) - values) / unit) for grid in candidates]
     return [candidates[each.index(min(each))] for each in zip(*sums, strict=True)]
 
 
