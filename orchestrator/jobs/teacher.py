@@ -70,10 +70,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     from ray.train.torch import prepare_model
 
     from orchestrator.compression.checkpoint import load_checkpoint, save_checkpoint
-    from orchestrator.compression.data import Preprocessing, images_to_tensor
+    from orchestrator.compression.data import Preprocessing
     from orchestrator.compression.evaluation import evaluate_network
     from orchestrator.compression.training.classifier import train_classifier
-    from orchestrator.compression.training.layout import channels_last
     from orchestrator.jobs.user_code import build_network
 
     context: TaskContext = config["context"]
@@ -110,18 +109,18 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         if first_epoch == 0:
             save(0)
         return
-    with channels_last(network, images_to_tensor(splits.train.inputs[:2], preprocessing)):
-        train_classifier(
-            prepare_model(network, parallel_strategy="ddp" if world_size > 1 else None),
-            splits.train,
-            preprocessing=preprocessing,
-            epochs=order.spec.epochs,
-            batch_size=order.spec.batch_size,
-            learning_rate=order.spec.learning_rate,
-            seed=order.seed,
-            rank=rank,
-            world_size=world_size,
-            first_epoch=first_epoch,
-            on_progress=context.report.part(0.0, 0.98) if rank == 0 else None,
-            on_epoch_end=save,
-        )
+    wrapped = prepare_model(network, parallel_strategy="ddp" if world_size > 1 else None)
+    train_classifier(
+        wrapped,
+        splits.train,
+        preprocessing=preprocessing,
+        epochs=order.spec.epochs,
+        batch_size=order.spec.batch_size,
+        learning_rate=order.spec.learning_rate,
+        seed=order.seed,
+        rank=rank,
+        world_size=world_size,
+        first_epoch=first_epoch,
+        on_progress=context.report.part(0.0, 0.98) if rank == 0 else None,
+        on_epoch_end=save,
+    )

@@ -25,7 +25,6 @@ from orchestrator.compression.qat.plans import trained_graph
 from orchestrator.compression.quantize.network import quantize_network
 from orchestrator.compression.quantize.sequential import QuantizedGraph, part_of
 from orchestrator.compression.recipe import QuantizedTraining, Recipe
-from orchestrator.compression.training.layout import channels_last
 from orchestrator.compression.training.loop import Schedule, one_cycle
 from orchestrator.compression.training.masks import held, zeros_of
 from orchestrator.compression.training.objectives import distillation_loss
@@ -92,8 +91,7 @@ def train_quantized(
         load_checkpoint(network, saved.weights)
     lesson = _Lesson(train, predict_logits(teacher or model, train.inputs, preprocessing), preprocessing)
     epochs_done = saved.epochs_done if saved else 0
-    few = images_to_tensor(train.inputs[:2], preprocessing)
-    with held(network, zeros_of(network)), channels_last(network, few):
+    with held(network, zeros_of(network)):
         _minimise(network, lesson, training, epochs_done, checkpoints, part_of(on_progress, _STARTING_SHARE, 1.0))
     network.eval()
     return trained_graph(network)

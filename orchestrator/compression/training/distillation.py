@@ -25,7 +25,6 @@ from orchestrator.compression.data import Preprocessing, images_to_tensor, label
 from orchestrator.compression.errors import TrainingError
 from orchestrator.compression.evaluation import predict_logits
 from orchestrator.compression.progress import OnProgress
-from orchestrator.compression.training.layout import channels_last
 from orchestrator.compression.training.learning import Learning
 from orchestrator.compression.training.loop import Schedule, minimise
 from orchestrator.compression.training.objectives import Objective, distillation_loss, soft_divergence
@@ -84,10 +83,9 @@ def distill(
         learning_rate=learning.learning_rate,
         seed=learning.seed,
     )
-    few = images_to_tensor(split.inputs[:2], preprocessing)
-    with torch.random.fork_rng(devices=[]), channels_last(student, few):
+    student.train()
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(learning.seed)  # dropout
-        student.train()
         minimise(
             [parameter for parameter in student.parameters() if parameter.requires_grad],
             loss_of_batch,
