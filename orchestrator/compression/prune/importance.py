@@ -29,7 +29,7 @@ from torch import Tensor
 from orchestrator.compression.capture import FloatGraph, ir
 from orchestrator.compression.prune.curvature import Curvature, mixing_layers
 from orchestrator.compression.prune.dependencies import Channels, Ids
-from orchestrator.compression.quantize.rounding import damped
+from orchestrator.compression.quantize.rounding import damped_inverse
 
 
 class ChannelImportance:
@@ -63,8 +63,11 @@ class _Reader:
         self.importance = self._measured()
 
     def remove(self, channel: int) -> None:
-        self.weight_OK -= self.inputs.made_up(self.weight_OK, self.columns.pop(channel))
-        self.importance = self._measured()
+        made_up_OK = self.inputs.made_up(self.weight_OK, self.columns.pop(channel))
+        del self.importance[channel]
+        if made_up_OK is not None:
+            self.weight_OK -= made_up_OK
+            self.importance = self._measured()
 
     def _measured(self) -> dict[int, float]:
         found: dict[int, float] = {}
@@ -86,7 +89,7 @@ class _JointInputs:
     """They tell of each other."""
 
     def __init__(self, covariance_KK: Tensor) -> None:
-        self.inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(damped(covariance_KK.unsqueeze(0))[0]))
+        self.inverse_KK = damped_inverse(covariance_KK)
 
     def untold(self, columns_CQ: Tensor, weight_CQO: Tensor) -> Tensor:
         """S_P W_P^T of each channel."""
@@ -110,5 +113,5 @@ class _SeparateInputs:
     def untold(self, columns_CQ: Tensor, weight_CQO: Tensor) -> Tensor:
         return self.variance_K[columns_CQ].unsqueeze(2) * weight_CQO
 
-    def made_up(self, weight_OK: Tensor, gone: Tensor) -> Tensor:
-        return torch.zeros(())
+    def made_up(self, weight_OK: Tensor, gone: Tensor) -> None:
+        """The other weights stay, and with them what their channels matter."""

@@ -51,6 +51,11 @@ def damped(covariance_GKK: Tensor) -> Tensor:
     return covariance_GKK + amount.view(-1, 1, 1) * torch.eye(covariance_GKK.shape[1], dtype=covariance_GKK.dtype)
 
 
+def damped_inverse(covariance_KK: Tensor) -> Tensor:
+    """Of `damped`, for a single group."""
+    return torch.cholesky_inverse(torch.linalg.cholesky(damped(covariance_KK.unsqueeze(0))[0]))
+
+
 def squared_error(q_GOK: Tensor, weight_GOK: Tensor, scale_GO: Tensor, hessian_GKK: Tensor) -> Tensor:
     """D H D^T of every row: [G, O]."""
     difference = q_GOK * scale_GO.unsqueeze(-1) - weight_GOK

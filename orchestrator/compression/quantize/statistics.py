@@ -80,14 +80,19 @@ def patches_of(node: ir.Weighted, x: Tensor, count: int) -> Tensor:
     kernel = tuple(node.weight.shape[2:])
     if kernel == node.stride == (1, 1) and not any(node.padding):
         patches = _thin(x.flatten(2).transpose(1, 2).flatten(0, 1), count)
-        return patches.view(len(patches), node.groups, -1).transpose(0, 1)
+    else:
+        patches = _unfolded(node, x, kernel, count)
+    return patches.view(len(patches), node.groups, -1).transpose(0, 1)
+
+
+def _unfolded(node: ir.Conv, x: Tensor, kernel: tuple[int, ...], count: int) -> Tensor:
+    """[P, C * KH * KW]."""
     chunks = []
     for samples in torch.split(x, _CHUNK_SAMPLES):  # all patches of all samples at once would not fit in memory
         columns = functional.unfold(ir.pad(samples, node.padding), kernel, stride=node.stride)  # [N, C * KH * KW, L]
         rows = columns.transpose(1, 2).reshape(-1, columns.shape[1])
         chunks.append(_thin(rows, max(count * len(samples) // len(x), 1)))
-    patches = torch.cat(chunks)
-    return patches.view(len(patches), node.groups, -1).transpose(0, 1)
+    return torch.cat(chunks)
 
 
 def _thin(rows: Tensor, count: int) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from orchestrator.compression.capture import FloatGraph, trace
 from orchestrator.compression.data import Preprocessing
 from orchestrator.compression.prune import curvature as curvature_module
-from orchestrator.compression.prune.curvature import Curvature, Importance, measure_curvature
-from orchestrator.compression.prune.dependencies import Channels, find_channels
+from orchestrator.compression.prune.curvature import Curvature, Importance, measure_curvature, mixing_layers
+from orchestrator.compression.prune.dependencies import find_channels
 from orchestrator.compression.prune.importance import ChannelImportance
 from orchestrator.compression.quantize.rounding import damped
 from orchestrator.datasets import Splits
@@ -40,12 +40,11 @@ def semidefinite(size: int, generator: torch.Generator) -> Tensor:
     return factor @ factor.T / size
 
 
-def random_curvature(graph: FloatGraph, channels: Channels, seed: int) -> dict[str, Curvature]:
+def random_curvature(graph: FloatGraph, seed: int) -> dict[str, Curvature]:
     generator = torch.Generator().manual_seed(seed)
     return {
         node.name: Curvature(semidefinite(node.weight[0].numel(), generator), semidefinite(len(node.weight), generator))
-        for node in graph.nodes
-        if hasattr(node, "weight")
+        for node in mixing_layers(graph)
     }
 
 
@@ -65,10 +64,10 @@ def test_a_channel_costs_what_the_best_refit_of_all_that_read_it_leaves(seed: in
     torch.manual_seed(0)
     graph = trace(Branches().eval(), SHAPE)
     channels = find_channels(graph)
-    curvature = random_curvature(graph, channels, seed)
+    curvature = random_curvature(graph, seed)
     importance = ChannelImportance(graph, channels, curvature)
     ids = channels.of_value[graph.nodes[0].output].tolist()
-    readers = [node for node in graph.nodes if getattr(node, "inputs", None) == [graph.nodes[0].output]]
+    readers = graph.readers(graph.nodes[0].output)
 
     def without(*gone: int) -> float:
         costs = []
@@ -112,7 +111,7 @@ def test_nothing_makes_up_for_a_channel_in_a_layer_too_wide_to_be_fitted(
     network = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 10, 6), nn.Flatten()).eval()
     graph = trace(network, (1, 8, 8))
     channels = find_channels(graph)
-    layer = next(node for node in graph.nodes if node.inputs != [graph.input] and hasattr(node, "weight"))
+    layer = mixing_layers(graph)[1]
 
     def measured() -> dict[str, Curvature]:
         return measure_curvature(graph, digits.train, preprocessing=preprocessing, seed=0, importance=Importance.LABELS)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.compression.prune.blocks.layers import COLUMNS
-from orchestrator.compression.quantize.rounding import damped
+from orchestrator.compression.quantize.rounding import damped, damped_inverse
 
 _INVERSES_BYTES = 1 << 27  # of the inverses that are worked on at once
 
@@ -32,7 +32,7 @@ def removal_costs(weight_BRK: Tensor, hessian_KK: Tensor, removable: int) -> tup
     Returns:
         Their indices, int64 [B, removable], and the squared error that each adds, float64 [B, removable].
     """
-    inverse_KK = torch.cholesky_inverse(torch.linalg.cholesky(damped(hessian_KK.unsqueeze(0))[0]))
+    inverse_KK = damped_inverse(hessian_KK)
     chunk = max(_INVERSES_BYTES // (inverse_KK.numel() * 8), 1)
     parts = [_remove(part, inverse_KK, removable) for part in torch.split(weight_BRK, chunk)]
     return torch.cat([order for order, _ in parts]), torch.cat([cost for _, cost in parts])
