@@ -1,12 +1,14 @@
 """Rows that were measured, on disk: a run of hours that was cut goes on where it ended (`--resume`).
 
 They are kept under the digest of all that their figures depend on: sources, seeds of the run, versions, CPU and
-threads. Whoever changes one of these measures anew.
+threads. Whoever changes one of these measures anew; whoever changes a row's module, that row alone. So rows import
+nothing of each other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 import sys
@@ -22,6 +24,7 @@ from runtime_peers.environments import BENCHMARKS, CACHE, ENGINE_SOURCES, REPOSI
 
 from compression_peers.bench import Published
 from compression_peers.results import Figure, Outcome
+from compression_peers.row import Row
 from compression_peers.teachers import write_whole
 from edge_agent.facts import cpu_model
 from orchestrator.compression.artifact import Artifact
@@ -30,7 +33,8 @@ from orchestrator.compression.certificate import PairedComparison
 SOURCES = [
     *ENGINE_SOURCES,
     *(REPOSITORY / "orchestrator" / name for name in ("compression", "datasets", "search")),
-    BENCHMARKS / "compression_peers",
+    *sorted((BENCHMARKS / "compression_peers").glob("*.py")),
+    BENCHMARKS / "compression_peers" / "peers",
     BENCHMARKS / "runtime_peers" / "environments.py",  # which peers
 ]
 
@@ -55,7 +59,7 @@ class Archive:
         key = hashlib.sha256("\n".join([tree_digest(SOURCES), *map(str, parts)]).encode()).hexdigest()
         return cls(CACHE / "rows" / key[:16])
 
-    def save(self, row: int, measured: Measured) -> None:
+    def save(self, row: Row, measured: Measured) -> None:
         arrays: dict[str, npt.NDArray[Any]] = {}
 
         def kept(array: npt.NDArray[Any]) -> str:
@@ -87,7 +91,7 @@ class Archive:
         np.savez_compressed(content, index=np.frombuffer(json.dumps(index).encode(), np.uint8), **arrays)
         write_whole(self._path(row), hashlib.sha256(content.getvalue()).digest() + content.getvalue())
 
-    def load(self, row: int) -> Measured | None:
+    def load(self, row: Row) -> Measured | None:
         """None where it was not measured, or the file is damaged."""
         try:
             digest, content = (file := self._path(row).read_bytes())[:32], file[32:]
@@ -102,8 +106,9 @@ class Archive:
             published = [_published(entry, arrays) for entry in index["published"]]
         return Measured(at=index["at"], results=[*outcomes, *figures], published=published)
 
-    def _path(self, row: int) -> Path:
-        return self.folder / f"row-{row:02}.npz"
+    def _path(self, row: Row) -> Path:
+        assert row.run is not None
+        return self.folder / f"row-{row.number:02}-{tree_digest([Path(inspect.getfile(row.run))])[:16]}.npz"
 
 
 def _published(entry: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Published:

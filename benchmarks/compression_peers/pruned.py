@@ -1,9 +1,10 @@
-"""A network that a peer prunes and that is then trained back as ours is."""
+"""Networks that were pruned and trained back: by ours to half of the multiplications, by a peer to what a row asks."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import nn
 
@@ -11,7 +12,36 @@ from compression_peers import exchange
 from compression_peers.bench import Spent, Subject
 from compression_peers.exchange import Peer, PeerError
 from compression_peers.results import Outcome
+from orchestrator.compression.prune import LEARNING, Pruning, prune_and_recover
 from orchestrator.compression.recipe import Recipe
+
+HALF = 0.5
+EPOCHS, QUICK_EPOCHS = 3, 2
+
+
+def pruning(subject: Subject, weights_fraction: float = 1.0) -> Pruning:
+    epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
+    learning = replace(LEARNING, epochs=epochs, seed=subject.seed)
+    return Pruning(macs_fraction=HALF, weights_fraction=weights_fraction, learning=learning, seed=subject.seed)
+
+
+def half(subject: Subject, weights_fraction: float = 1.0) -> tuple[nn.Module, Spent]:
+    """The subject with half of its multiplications, trained back, and the time that took; made once per run."""
+    key = ("half", subject.network, subject.seed, weights_fraction)
+    return subject.bench.kept(key, lambda: halved(subject, pruning(subject, weights_fraction)))
+
+
+def halved(subject: Subject, how: Pruning) -> tuple[nn.Module, Spent]:
+    spent = Spent()
+    with spent:
+        pruned = prune_and_recover(
+            subject.model,
+            subject.data.splits.train,
+            how,
+            preprocessing=subject.data.preprocessing,
+            on_progress=lambda done, message: subject.say(message),
+        )
+    return pruned, spent
 
 
 def by_peer(

@@ -76,7 +76,7 @@ def run(
     for row in wanted.rows:
         if row.run is None:
             continue
-        measured = archive.load(row.number) if resume and not row.of_others else None
+        measured = archive.load(row) if resume and not row.of_others else None
         if measured is not None:
             say(f"== row {row.number}: measured {measured.at}")
             results.measured_at[row.number] = measured.at
@@ -108,7 +108,7 @@ def _measure(row: Row, bench: Bench, results: Results, archive: Archive) -> None
         bench.say(f"== row {row.number} broke\n{traceback.format_exc()}")
         return
     at = datetime.now().astimezone().isoformat(" ", "minutes")
-    archive.save(row.number, Measured(at=at, results=found, published=bench.published[published_before:]))
+    archive.save(row, Measured(at=at, results=found, published=bench.published[published_before:]))
 
 
 def words(result: Outcome | Figure) -> str:

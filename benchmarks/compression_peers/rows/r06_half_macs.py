@@ -12,44 +12,16 @@ from dataclasses import replace
 
 from torch import nn
 
-from compression_peers.bench import Bench, Spent, Subject
+from compression_peers.bench import Bench
 from compression_peers.exchange import TORCH_PRUNING
-from compression_peers.pruned import by_peer
+from compression_peers.pruned import HALF, by_peer, half, halved, pruning
 from compression_peers.results import Outcome, Results
 from compression_peers.row import OURS, Check, Row, above, at_most
-from orchestrator.compression.prune import LEARNING, Pruning, prune_and_recover
 from orchestrator.compression.prune.curvature import SAMPLES
 from orchestrator.compression.recipe import Recipe
 from orchestrator.compression.training.distillation import distill
 
-HALF = 0.5
-EPOCHS, QUICK_EPOCHS = 3, 2
 UNTRAINED = f"{OURS}, untrained"  # shown, not judged
-
-
-def pruning(subject: Subject, weights_fraction: float = 1.0) -> Pruning:
-    epochs = QUICK_EPOCHS if subject.bench.quick else EPOCHS
-    learning = replace(LEARNING, epochs=epochs, seed=subject.seed)
-    return Pruning(macs_fraction=HALF, weights_fraction=weights_fraction, learning=learning, seed=subject.seed)
-
-
-def half(subject: Subject, weights_fraction: float = 1.0) -> tuple[nn.Module, Spent]:
-    """The subject with half of its multiplications, trained back, and the time that took; made once per run."""
-    key = ("half", subject.network, subject.seed, weights_fraction)
-    return subject.bench.kept(key, lambda: _pruned(subject, pruning(subject, weights_fraction)))
-
-
-def _pruned(subject: Subject, how: Pruning) -> tuple[nn.Module, Spent]:
-    spent = Spent()
-    with spent:
-        pruned = prune_and_recover(
-            subject.model,
-            subject.data.splits.train,
-            how,
-            preprocessing=subject.data.preprocessing,
-            on_progress=lambda done, message: subject.say(message),
-        )
-    return pruned, spent
 
 
 def run(bench: Bench) -> Iterator[Outcome]:
@@ -58,7 +30,7 @@ def run(bench: Bench) -> Iterator[Outcome]:
         pruned, spent = half(subject)
         yield subject.quantized(ROW.number, OURS, Recipe(), pruned, before=spent)
     for subject in subjects:
-        pruned, spent = _pruned(subject, replace(pruning(subject), learning=None))
+        pruned, spent = halved(subject, replace(pruning(subject), learning=None))
         yield subject.quantized(ROW.number, UNTRAINED, Recipe(), pruned, before=spent, publish=False)
     # Its time is not judged.
     yield from bench.side_by_side(_by_torch_pruning, [(subject.network, subject.seed) for subject in subjects])

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from compression_peers.bench import Bench
+from compression_peers.pruned import half
 from compression_peers.results import FP32, FP32_ROW, Outcome, Results
 from compression_peers.row import OURS, Check, Row, at_least, at_most
-from compression_peers.rows.r06_half_macs import half
 from orchestrator.compression.recipe import Recipe
 
 SMALLER = {"resnet8": 12.0, "ds-cnn": 8.0}

@@ -1,6 +1,7 @@
 """Row 11: rules over what half of the network has computed answer what they are sure of, the network has the rest.
 
 Lost against the same W8A8 network alone, paired over all test images. The share that rules answer is counted there too.
+Networks are taken side by side, since nobody judges the time.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compression_peers.bench import Bench, Spent, Subject
+from compression_peers.bench import Bench, Published, Spent
 from compression_peers.results import Figure, Outcome, Results
 from compression_peers.row import OURS, Check, Row, at_least, at_most
 from orchestrator.compression.artifact import Artifact
@@ -39,13 +40,17 @@ BUDGET = RuleBudget(rules=192, trees=48, depth=3, queries=Queries.NONE, overgrow
 
 
 def run(bench: Bench) -> Iterator[Outcome | Figure]:
-    for subject in bench.subjects(ROW.networks):
-        network = compress(subject.model, subject.data.splits, Recipe(), name=subject.network)
-        yield subject.judged(ROW.number, ALONE, lambda network=network: network, publish=False)
-        yield from _cascade(subject, network, bench)
+    subjects = [(subject.network, subject.seed) for subject in bench.subjects(ROW.networks)]
+    for found, published in bench.side_by_side(_of, subjects):
+        bench.published += published
+        yield from found
 
 
-def _cascade(subject: Subject, network: Artifact, bench: Bench) -> Iterator[Outcome | Figure]:
+def _of(bench: Bench, which: tuple[str, int]) -> tuple[list[Outcome | Figure], list[Published]]:
+    """What was measured, and the cascade."""
+    subject = bench.subject(*which)
+    network = compress(subject.model, subject.data.splits, Recipe(), name=subject.network)
+    alone = subject.judged(ROW.number, ALONE, lambda: network, publish=False)
     tap, splits = TAPS[subject.network], subject.data.splits
     recipe = RulesRecipe(
         budget=BUDGET,
@@ -58,10 +63,11 @@ def _cascade(subject: Subject, network: Artifact, bench: Bench) -> Iterator[Outc
     spent = Spent()
     with spent:
         made = distill_rules(network, splits.train, splits.calibrate, recipe, seed=subject.seed)
-    yield subject.judged(ROW.number, OURS, lambda: made.artifact, before=spent)
+    ours = subject.judged(ROW.number, OURS, lambda: made.artifact, before=spent)
     gate = answers_of(_gate_of(made.artifact), subject.data.test.inputs)[:, 0]
     label = f"{subject.network}, seed {subject.seed}: answered by rules"
-    yield Figure(row=ROW.number, label=label, value=100 * float((gate > 0).mean()), unit="%")
+    share = Figure(row=ROW.number, label=label, value=100 * float((gate > 0).mean()), unit="%")
+    return [alone, ours, share], bench.published[-1:]
 
 
 def _gate_of(cascade: Artifact) -> Artifact:

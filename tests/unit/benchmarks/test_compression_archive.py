@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench, Published
 from compression_peers.results import Figure, Outcome, Results
 from compression_peers.row import Row
+from compression_peers.rows import ROWS
+from runtime_peers.environments import tree_digest
 
 from orchestrator.compression.artifact import Artifact
 from orchestrator.compression.certificate import compare_paired
@@ -60,8 +64,8 @@ def counting(calls: list[int], *, of_others: bool = False) -> Row:
 
 
 def test_a_row_comes_back_as_it_was_measured(tmp_path: Path) -> None:
-    Archive(tmp_path).save(3, MEASURED)
-    found = Archive(tmp_path).load(3)
+    Archive(tmp_path).save(ROWS[3], MEASURED)
+    found = Archive(tmp_path).load(ROWS[3])
     assert found is not None
     outcome, failed, figure = found.results
     assert isinstance(outcome, Outcome)
@@ -79,15 +83,15 @@ def test_a_row_comes_back_as_it_was_measured(tmp_path: Path) -> None:
 
 def test_damaged_files_are_measured_again(tmp_path: Path) -> None:
     archive = Archive(tmp_path)
-    archive.save(3, MEASURED)
+    archive.save(ROWS[3], MEASURED)
     (file,) = tmp_path.iterdir()
     whole, rng = file.read_bytes(), random.Random(0)
     for _ in range(200):
         at = rng.randrange(len(whole))
         file.write_bytes(whole[:at])
-        assert archive.load(3) is None
+        assert archive.load(ROWS[3]) is None
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
-        assert archive.load(3) is None
+        assert archive.load(ROWS[3]) is None
 
 
 def test_only_a_run_that_resumes_takes_rows_of_earlier_ones(tmp_path: Path) -> None:
@@ -112,3 +116,22 @@ def test_runs_that_measure_something_else_share_nothing(monkeypatch: pytest.Monk
     before = Archive.of(quick=True, seeds=[0]).folder
     monkeypatch.setattr("compression_peers.archive.cpu_model", lambda: "another CPU")
     assert Archive.of(quick=True, seeds=[0]).folder != before
+
+
+def test_who_changes_a_row_measures_that_one_alone_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive(tmp_path)
+    for number in (3, 4):
+        archive.save(ROWS[number], MEASURED)
+    changed = "r03_power_of_two.py"
+    monkeypatch.setattr(
+        "compression_peers.archive.tree_digest",
+        lambda paths: "0" * 64 if paths[0].name == changed else tree_digest(paths),
+    )
+    assert archive.load(ROWS[3]) is None
+    assert archive.load(ROWS[4]) is not None
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: f"row {row.number}")
+def test_a_row_imports_nothing_of_another(row: Row) -> None:
+    assert row.run is not None
+    assert not re.search(r"import.*\br\d\d_|compression_peers\.rows", Path(inspect.getfile(row.run)).read_text())
