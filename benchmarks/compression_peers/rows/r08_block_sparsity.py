@@ -25,7 +25,7 @@ from orchestrator.compression.training.masks import held, zeros_of
 
 SPARSITY, BLOCK_ROWS = 0.6, 4
 MAGNITUDE, UNTRAINED = "magnitude", "surgeon, untrained"
-EPOCHS = {"resnet8": 1, "ds-cnn": 4, "mlp": 6}
+EPOCHS = {"resnet8": 1, "ds-cnn": 3, "mlp": 6}
 LOST_AT_MOST = {"resnet8": 1.0, "ds-cnn": 1.5, "mlp": 1.0}
 SECONDS_AT_MOST = {"resnet8": 60, "ds-cnn": 180, "mlp": 60}  # of distillation
 
