@@ -342,9 +342,13 @@ class FloatGraph:
         """The output for normalised [N, C, H, W] in float64."""
         return next(output for node, output in self.walk(x) if node.output == self.output)
 
-    def walk(self, x: Tensor) -> Iterator[tuple[Node, Tensor]]:
-        """Yield every node with its output; feature maps that nobody reads any more are let go."""
-        values = {self.input: x.to(torch.float64)}
+    def walk(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Iterator[tuple[Node, Tensor]]:
+        """Yield every node with its output; feature maps that nobody reads any more are let go.
+
+        Args:
+            dtype: that of this graph's weights.
+        """
+        values = {self.input: x.to(dtype)}
         for node, finished in zip(self.nodes, last_reads(self), strict=True):
             values[node.output] = node.compute(*(values[name] for name in node.inputs))
             yield node, values[node.output]

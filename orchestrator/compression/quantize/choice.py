@@ -27,7 +27,14 @@ class GridChoice:
         cost = max(ir.total_macs(graph), 1) * len(graph.nodes) * 2  # some four grids, half of the network behind each
         least, most = _SAMPLES
         self._answers = Answers(graph, samples[: min(max(int(_MACS / cost), least), most)])
+        self._graph = graph
         self._index = {node.name: index for index, node in enumerate(graph.nodes)}
+
+    def is_free_after(self, node: ir.Node) -> bool:
+        """Whether nothing multiplies behind `node`, so that any number of grids can be tried."""
+        return not any(
+            isinstance(each, ir.Weighted | ir.MatMul) for each in self._graph.nodes[self._index[node.name] + 1 :]
+        )
 
     def best(
         self, node: ir.Node, candidates: Sequence[Grid], real: Mapping[str, Tensor], grids: Mapping[str, Grid]

@@ -89,6 +89,16 @@ def rival_grids(x: Tensor, scheme: Scheme, *, what: str) -> list[Grid]:
     return list(dict.fromkeys([*_least(x, candidates), grid_for_range(low, high, scheme)]))
 
 
+def all_grids(x: Tensor, scheme: Scheme, *, what: str) -> list[Grid]:
+    """Every grid that is thought of for `x`, each once: `rival_grids` first.
+
+    Raises:
+        WeightError: as `search_grid`.
+    """
+    rivals = rival_grids(x, scheme, what=what)
+    return list(dict.fromkeys([*rivals, *_candidates(*_extremes(x, what), scheme)]))
+
+
 def _extremes(x: Tensor, what: str) -> tuple[float, float]:
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     if not (math.isfinite(low) and math.isfinite(high)):

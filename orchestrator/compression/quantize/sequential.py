@@ -14,7 +14,15 @@ from orchestrator.compression.quantize import requantize as derive
 from orchestrator.compression.quantize.adaround import ERROR_THRESHOLD, learn_rounding
 from orchestrator.compression.quantize.choice import GridChoice
 from orchestrator.compression.quantize.equalize import equalize
-from orchestrator.compression.quantize.grid import SOFTMAX_GRID, Grid, grid_for_range, rival_grids, search_grid
+from orchestrator.compression.quantize.grid import (
+    SOFTMAX_GRID,
+    Grid,
+    all_grids,
+    grid_for_range,
+    rival_grids,
+    search_grid,
+)
+from orchestrator.compression.quantize.heard import EVERYTHING, heard_ranges
 from orchestrator.compression.quantize.mixed import choose_bits
 from orchestrator.compression.quantize.operators import KEEPS_GRID, plan_operator
 from orchestrator.compression.quantize.plan import Plan, WeightedPlan
@@ -109,6 +117,7 @@ class _Walk:
         self.grids = {graph.input: grid_for_range(low, high, recipe.scheme)}
         self.real = {graph.input: self.grids[graph.input].quantize(self.intended[graph.input])}
         self.plans: dict[str, Plan] = {}
+        self.heard = heard_ranges(graph, samples)
         self.finished = dict(zip((node.name for node in graph.nodes), ir.last_reads(graph), strict=True))
         self.names = ir.operator_names(graph)
         chooses = recipe.scheme is Scheme.INTEGER and recipe.training is None
@@ -144,10 +153,11 @@ class _Walk:
     def choose_grid(self, node: ir.Node, intended: Tensor) -> Grid:
         """For what `node` computes. Powers of two leave little choice as scales, and trained grids move anyway."""
         what = f"the output of {node.name}"
+        values = intended.clamp(*self.heard.get(node.output, EVERYTHING))
         if self.choice is None:
-            return search_grid(intended, self.recipe.scheme, what=what)
-        rivals = rival_grids(intended, self.recipe.scheme, what=what)
-        return self.choice.best(node, rivals, self.real, self.grids)
+            return search_grid(values, self.recipe.scheme, what=what)
+        propose = all_grids if self.choice.is_free_after(node) else rival_grids
+        return self.choice.best(node, propose(values, self.recipe.scheme, what=what), self.real, self.grids)
 
     def plan_weighted(self, node: ir.Weighted, source: Grid, output: Grid) -> WeightedPlan:
         intended_input = self.intended[node.inputs[0]]

@@ -14,8 +14,9 @@ from orchestrator.compression.capture import capture
 from orchestrator.compression.errors import WeightError
 from orchestrator.compression.quantize.answers import Answers
 from orchestrator.compression.quantize.choice import GridChoice
-from orchestrator.compression.quantize.grid import QMAX, QMIN, rival_grids, search_grid
-from orchestrator.compression.recipe import Scheme
+from orchestrator.compression.quantize.grid import QMAX, QMIN, Grid, all_grids, rival_grids, search_grid
+from orchestrator.compression.quantize.sequential import quantize
+from orchestrator.compression.recipe import Recipe, Scheme
 
 Trained = Callable[[str], nn.Module]
 
@@ -85,6 +86,34 @@ def test_the_grid_that_keeps_the_answers_is_chosen_over_the_one_with_less_error(
     }
     assert moved[chosen] < 0.5 * moved[rivals[0]]
     assert moved[chosen] == min(moved.values())
+
+
+def test_behind_the_last_product_every_range_competes() -> None:
+    graph, samples = capture(RareSignal().eval(), (1, 8, 8)), long_tails(64)
+    choice, last = GridChoice(graph, samples), graph.nodes[-1]
+    assert [choice.is_free_after(node) for node in graph.nodes] == [node is last for node in graph.nodes]
+    logits = graph.run(samples)
+    grids = all_grids(logits, Scheme.INTEGER, what="logits")
+    assert grids[: len(rivals := rival_grids(logits, Scheme.INTEGER, what="logits"))] == rivals
+    assert len(set(grids)) == len(grids) > len(rivals)
+
+
+def test_the_last_map_takes_the_grid_with_the_nearest_answers_of_all() -> None:
+    graph, samples = capture(RareSignal().eval(), (1, 8, 8)), long_tails(64)
+    made, last = quantize(graph, samples, Recipe(equalize=False)), graph.nodes[-1]
+    answers = Answers(graph, samples)
+    real = {graph.input: made.grids[graph.input].quantize(samples.to(torch.float64))}
+    for node in graph.nodes[:-1]:
+        real[node.output] = made.plans[node.name].run(*(real[name] for name in node.inputs))
+    before = {name: made.grids[name].dequantize(real[name]).to(torch.float32) for name in last.inputs}
+    logits = answers.compute(len(graph.nodes) - 1, before).to(torch.float64)
+
+    def divergence(grid: Grid) -> float:
+        on_grid = grid.dequantize(grid.quantize(logits)).to(torch.float32)
+        return answers.divergence(len(graph.nodes), {last.output: on_grid})
+
+    everything = all_grids(graph.run(samples), Scheme.INTEGER, what="logits")
+    assert divergence(made.grids[last.output]) == pytest.approx(min(map(divergence, everything)), rel=1e-3, abs=1e-9)
 
 
 def test_answers_do_not_move_where_nothing_changes() -> None:
