@@ -19,6 +19,7 @@ from edge_agent.crashpoints import reach
 from edge_agent.errors import DiskFullError, RefusedError, SpoolError, TransientError
 from edge_agent.life import TERMINAL, Report
 from edge_agent.messages import read_assignment, write_report, write_sync
+from edge_agent.push import push_samples, push_telemetry
 from protos import fleet_pb2 as pb
 
 if TYPE_CHECKING:
@@ -174,60 +175,12 @@ class Uplink:
             except (OSError, DiskFullError) as error:
                 logger.error("a telemetry window is lost: %s", error)
             try:
-                await self._push_telemetry()
-                await self._push_samples()
+                await push_telemetry(self._client, agent.telemetry)
+                await push_samples(self._client, agent.samples)
             except (TransientError, RefusedError) as error:
                 logger.debug("push: %s", error)
             except (SpoolError, OSError) as error:
                 logger.error("telemetry cannot be pushed: %s", error)
-
-    async def _push_telemetry(self) -> None:
-        log = self._agent.telemetry
-        while (request := log.batch()) is not None:
-            before = log.pending
-            log.acknowledge(await self._push_batch(request))
-            if log.pending >= before:
-                return  # the control plane took nothing; at the end of the next window it may
-
-    async def _push_batch(self, request: pb.PushTelemetryRequest) -> int:
-        """Push a batch; returns what the control plane wants next. What it cannot take must not block what follows."""
-        try:
-            response = await self._client.push_telemetry(request)
-        except RefusedError as error:
-            if error.next_seq is not None:
-                return error.next_seq
-            if error.code != "INVALID_ARGUMENT":
-                raise
-            logger.warning("the control plane refused telemetry: %s", error)
-            return await self._push_oldest()
-        reach("telemetry-pushed")
-        return response.next_seq
-
-    async def _push_oldest(self) -> int:
-        log = self._agent.telemetry
-        oldest, apology = log.batch(max_records=1), log.apology("refused by the control plane")
-        assert oldest is not None
-        assert apology is not None
-        try:
-            return (await self._client.push_telemetry(oldest)).next_seq
-        except RefusedError as error:
-            if error.code != "INVALID_ARGUMENT":
-                raise
-        return (await self._client.push_telemetry(apology)).next_seq
-
-    async def _push_samples(self) -> None:
-        samples = self._agent.samples
-        while (request := samples.batch()) is not None:
-            before = samples.pending
-            try:
-                samples.acknowledge(await self._client.push_samples(request))
-            except RefusedError as error:
-                if error.code != "INVALID_ARGUMENT":
-                    raise
-                logger.warning("the control plane refused samples, dropping them: %s", error)
-                samples.drop(request)
-            if samples.pending >= before:
-                return
 
     def _note_reachable(self, is_reachable: bool, error: Exception | None = None) -> None:
         """Log the change, not every attempt."""
