@@ -12,7 +12,7 @@ from examples.demo.story import IMAGES_WANTED, Record
 from orchestrator.cli.words import percent
 
 MARGIN = 0.05
-"""What a healthy device may lose, as in the rollout's terms."""
+"""What healthy devices may lose, as in the rollout's terms."""
 
 
 async def judge(record: Record, fleet: Fleet) -> tuple[Claims, Table]:
@@ -32,6 +32,7 @@ async def judge(record: Record, fleet: Fleet) -> tuple[Claims, Table]:
     _claim_degradation(claims, record)
     _claim_loop(claims, record)
     _claim_repair(claims, record)
+    _claim_healthy(claims, record)
     return claims, render_table(rows)
 
 
@@ -91,12 +92,19 @@ def _claim_repair(claims: Claims, record: Record) -> None:
     recovered = after.model_version != before.model_version and after.accuracy_low > before.accuracy_high
     words = f"{DEGRADED.id} recovered from {percent(before.accuracy)} to {percent(after.accuracy)}, its camera as bad"
     claims.claim(words, recovered)
-    for device in DEVICES:
-        if device is not DEGRADED:
-            first, last = _of(record, device, first=True), _of(record, device, first=False)
-            holds = first is not None and last is not None and last.accuracy >= first.accuracy - MARGIN
-            numbers = f"{percent(first.accuracy)}, then {percent(last.accuracy)}" if first and last else "not measured"
-            claims.claim(f"{device.id} lost no more than {percent(MARGIN)}: {numbers}", holds)
+
+
+def _claim_healthy(claims: Claims, record: Record) -> None:
+    """On average: the images of one device alone leave its accuracy open by four points, as many as may be lost."""
+    healthy = [device for device in DEVICES if device is not DEGRADED]
+    pairs = [(_of(record, device, first=True), _of(record, device, first=False)) for device in healthy]
+    changes = [(first, last) for first, last in pairs if first is not None and last is not None]
+    lost = sum(first.accuracy - last.accuracy for first, last in changes) / len(healthy)
+    numbers = ", ".join(
+        f"{last.device} {percent(first.accuracy)} to {percent(last.accuracy)}" for first, last in changes
+    )
+    holds = len(changes) == len(healthy) and lost <= MARGIN
+    claims.claim(f"the healthy devices lost no more than {percent(MARGIN)} on average: {numbers}", holds)
 
 
 def _of(record: Record, device: DeviceProfile, *, first: bool) -> Measured | None:

@@ -20,7 +20,7 @@ ROLLOUT_TIMEOUT_S = 180.0
 DECISION_TIMEOUT_S = 150.0
 MEASURE_TIMEOUT_S = 90.0
 SETTLE_TIMEOUT_S = 30.0
-IMAGES_WANTED = 300
+IMAGES_WANTED = 400
 """Images that a camera must have counted before its accuracy is stated."""
 
 
