@@ -19,6 +19,8 @@ def text(wanted: Plan, results: Results) -> str:
     sections = [_fp32(wanted, results), *(_row(wanted, row, results) for row in wanted.rows)]
     if wanted.left_out:
         sections.append(f"rows left out of this run, and of its M: {', '.join(map(str, wanted.left_out))}")
+    if wanted.peers_left_out:
+        sections.append(f"quantizers that only a full run compares with: {', '.join(wanted.peers_left_out)}")
     return "\n\n".join([*sections, f"targets met: {met(wanted, results)} of {len(wanted.rows)}"])
 
 

@@ -14,7 +14,7 @@ from runtime_peers.environments import BuildError
 
 from compression_peers.archive import Archive, Measured
 from compression_peers.bench import Bench
-from compression_peers.exchange import QUANTIZERS
+from compression_peers.exchange import QUANTIZERS, Peer
 from compression_peers.networks import NETWORKS
 from compression_peers.results import Figure, Outcome, Results
 from compression_peers.row import CNNS, Row, Verdict, verdict
@@ -32,6 +32,7 @@ class Plan:
     rows: tuple[Row, ...]
     networks: tuple[str, ...]
     seeds: tuple[int, ...]
+    peers: tuple[Peer, ...]
 
     def verdict(self, row: Row, results: Results) -> Verdict:
         networks = [n for n in row.networks if n in self.networks] if self.quick else row.networks
@@ -41,13 +42,23 @@ class Plan:
     def left_out(self) -> list[int]:
         return sorted(ROWS.keys() - {row.number for row in self.rows})
 
+    @property
+    def peers_left_out(self) -> list[str]:
+        return [peer.title for peer in QUANTIZERS if peer not in self.peers]
+
 
 def plan(numbers: Sequence[int], *, quick: bool) -> Plan:
     """A quick run counts only the rows that it can show; networks that no row looks at are not trained."""
     rows = tuple(ROWS[number] for number in sorted(numbers) if ROWS[number].quick or not quick)
     looked_at = {network for row in rows for network in row.networks}
     networks = tuple(network for network in (CNNS if quick else NETWORKS) if network in looked_at)
-    return Plan(quick=quick, rows=rows, networks=networks, seeds=SEEDS[:1] if quick else SEEDS)
+    return Plan(
+        quick=quick,
+        rows=rows,
+        networks=networks,
+        seeds=SEEDS[:1] if quick else SEEDS,
+        peers=QUANTIZERS[:2] if quick else QUANTIZERS,  # the first two share an environment
+    )
 
 
 def run(
@@ -59,13 +70,7 @@ def run(
         archive: gets every row that ends well.
         resume: take from it what is there.
     """
-    bench = Bench.open(
-        say,
-        quick=wanted.quick,
-        networks=wanted.networks,
-        seeds=wanted.seeds,
-        peers=QUANTIZERS[:2] if wanted.quick else QUANTIZERS,  # the first two share an environment
-    )
+    bench = Bench.open(say, quick=wanted.quick, networks=wanted.networks, seeds=wanted.seeds, peers=wanted.peers)
     # pip waits for the network and the disk as long as it computes.
     with ThreadPoolExecutor(max_workers=1) as builder:
         builder.submit(_build, [name for row in wanted.rows for name in row.environments(bench)], say)

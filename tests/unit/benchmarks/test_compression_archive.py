@@ -44,7 +44,7 @@ MEASURED = Measured(at="yesterday", results=[OUTCOME, FAILED, FIGURE], published
 
 
 def run(archive: Archive, row: Row, *, resume: bool) -> Results:
-    plan = session.Plan(quick=False, rows=(row,), networks=(), seeds=())
+    plan = session.Plan(quick=False, rows=(row,), networks=(), seeds=(), peers=())
     return session.run(plan, lambda message: None, archive=archive, resume=resume, after_row=lambda results: None)
 
 

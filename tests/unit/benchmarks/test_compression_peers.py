@@ -203,6 +203,7 @@ def test_the_report_ends_with_what_was_met(quick: bool) -> None:
     assert lines[-1] == f"targets met: {report.met(wanted, results)} of {len(wanted.rows)}"
     assert sum(line.startswith("## Row ") for line in lines) == len(wanted.rows)
     assert "NNCF on resnet8: not installed" in lines
+    assert any("torchao" in line and "only a full run" in line for line in lines) == quick
 
 
 def test_the_plain_result_is_json_without_infinities() -> None:
@@ -231,7 +232,7 @@ def test_a_run_goes_on_when_a_row_breaks(monkeypatch: pytest.MonkeyPatch, tmp_pa
         for number, run in ((4, breaks), (10, works))
     )
     monkeypatch.setattr(teachers, "load_data", lambda: None)
-    plan = session.Plan(quick=False, rows=rows, networks=(), seeds=())
+    plan = session.Plan(quick=False, rows=rows, networks=(), seeds=(), peers=())
     results = session.run(plan, lambda message: None, archive=Archive(tmp_path), after_row=lambda results: None)
     assert results.failures == {4: "RuntimeError: out of luck"}
     assert results.figure(10, "fidelity") == 1.0
