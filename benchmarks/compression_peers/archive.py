@@ -33,6 +33,7 @@ from orchestrator.compression.certificate import PairedComparison
 SOURCES = [
     *ENGINE_SOURCES,
     *(REPOSITORY / "orchestrator" / name for name in ("compression", "datasets", "search")),
+    # The picture is drawn from figures and gives none.
     *(path for path in sorted((BENCHMARKS / "compression_peers").glob("*.py")) if path.name != "picture.py"),
     BENCHMARKS / "compression_peers" / "peers",
     BENCHMARKS / "runtime_peers" / "environments.py",  # which peers
